@@ -1,0 +1,252 @@
+//! `TargetGroup`: what answers requests, how it is chosen and how its health is checked.
+
+use std::net::IpAddr;
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::CustomResource;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::{Duration, LocalReference, StatusCondition, seconds};
+
+/// A group of targets that answer the same requests.
+#[derive(CustomResource, Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
+#[kube(
+    group = "evenkeel.dev",
+    version = "v1alpha1",
+    kind = "TargetGroup",
+    plural = "targetgroups",
+    shortname = "tg",
+    category = "evenkeel",
+    namespaced,
+    status = "TargetGroupStatus"
+)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetGroupSpec {
+    /// Port of the targets, by number or by the name it has in the pods; with `targets.service` a port of that Service,
+    /// by number or name. An address with a port of its own does not use it.
+    pub port: IntOrString,
+    /// What the targets speak.
+    #[serde(default)]
+    pub protocol: TargetProtocol,
+    /// Where the targets come from.
+    pub targets: Targets,
+    /// How a target is chosen.
+    #[serde(default)]
+    pub algorithm: Algorithm,
+    /// How the proxies find out which targets are healthy.
+    #[serde(default)]
+    pub health_check: HealthCheck,
+    /// How long a target that leaves may go on with what is in flight. An upper bound: it is let go as soon as nothing
+    /// is in flight. From 0s to 1h.
+    #[serde(default = "default_deregistration_delay")]
+    pub deregistration_delay: Duration,
+}
+
+/// What targets speak.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum TargetProtocol {
+    /// HTTP/1.1.
+    #[default]
+    HTTP,
+    /// Bytes. Only for listeners that speak TCP.
+    TCP,
+}
+
+/// Where targets come from: exactly one of its members.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct Targets {
+    /// The replicas of a ReplicaService in this namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replica_service: Option<LocalReference>,
+    /// The endpoints of a Service in this namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<LocalReference>,
+    /// Fixed addresses, at most 1000.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<Vec<TargetAddress>>,
+}
+
+/// A target at a fixed address.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetAddress {
+    /// IPv4 or IPv6 address.
+    #[schemars(with = "String")]
+    pub address: IpAddr,
+    /// Its port; when absent the group's, which must then be a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// The zone it is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// Its share of the requests in relation to the other addresses'. From 1 to 100.
+    #[serde(default = "default_weight")]
+    pub weight: u16,
+}
+
+/// How a target is chosen among the healthy ones.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Algorithm {
+    /// Each in turn, by weight.
+    #[default]
+    RoundRobin,
+    /// The one with the fewest requests in flight, in relation to its weight.
+    LeastRequest,
+}
+
+/// How health is checked.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthCheck {
+    /// How it is asked. When absent: as the group's protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<TargetProtocol>,
+    /// Path of the request. Only for HTTP.
+    #[serde(default = "default_path")]
+    pub path: String,
+    /// A port number, or `traffic-port` for the target's own.
+    #[serde(default = "traffic_port")]
+    pub port: IntOrString,
+    /// Time from one check of a target to the next. From 1s to 300s.
+    #[serde(default = "default_interval")]
+    pub interval: Duration,
+    /// A check without an answer for so long has failed; less than or equal to the interval. From 100ms to 120s.
+    #[serde(default = "default_timeout")]
+    pub timeout: Duration,
+    /// Successive passed checks after which an unhealthy target is healthy; a new target needs one. From 1 to 10.
+    #[serde(default = "default_threshold")]
+    pub healthy_threshold: u16,
+    /// Successive failed checks after which a healthy target is unhealthy. From 1 to 10.
+    #[serde(default = "default_threshold")]
+    pub unhealthy_threshold: u16,
+    /// Statuses that pass: numbers from 200 to 499 and ranges of them, with commas: `200-399`, `200,204`. Only for HTTP.
+    #[serde(default = "default_matcher")]
+    pub matcher: String,
+}
+
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            protocol: None,
+            path: default_path(),
+            port: traffic_port(),
+            interval: default_interval(),
+            timeout: default_timeout(),
+            healthy_threshold: default_threshold(),
+            unhealthy_threshold: default_threshold(),
+            matcher: default_matcher(),
+        }
+    }
+}
+
+/// What the operator last saw of a TargetGroup.
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetGroupStatus {
+    /// The generation that this status describes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Names of the load balancers that forward to this group.
+    #[serde(default)]
+    pub load_balancers: Vec<String>,
+    /// How many targets there are, by state.
+    #[serde(default)]
+    pub targets: TargetCounts,
+    /// The state of each target and why, worst first, at most 100.
+    #[serde(default)]
+    pub target_health: Vec<TargetHealth>,
+    /// `Accepted`, `ResolvedRefs` and `Healthy`.
+    #[serde(default)]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    pub conditions: Vec<StatusCondition>,
+}
+
+/// How many targets there are, by state.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetCounts {
+    /// All of them.
+    pub total: i32,
+    /// Passed their checks.
+    pub healthy: i32,
+    /// Failed their checks.
+    pub unhealthy: i32,
+    /// Not yet checked.
+    pub initial: i32,
+    /// Leaving: they finish what is in flight and get nothing new.
+    pub draining: i32,
+}
+
+/// The state of one target, as the proxies see it.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetHealth {
+    /// Its address.
+    pub address: String,
+    /// Its port.
+    pub port: u16,
+    /// The zone it is in, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// The node it is on, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Its state.
+    pub state: TargetState,
+    /// Why, in one word, as in Elastic Load Balancing: `Target.Timeout`, `Target.ResponseCodeMismatch`, ….
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Why, in a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Since when, RFC 3339.
+    pub since: String,
+}
+
+/// The states of a target.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TargetState {
+    /// Failed its checks.
+    Unhealthy,
+    /// Leaving.
+    Draining,
+    /// Not yet checked.
+    Initial,
+    /// Passed its checks.
+    Healthy,
+}
+
+fn default_deregistration_delay() -> Duration {
+    seconds(300)
+}
+
+fn default_weight() -> u16 {
+    1
+}
+
+fn default_path() -> String {
+    "/".into()
+}
+
+fn traffic_port() -> IntOrString {
+    IntOrString::String("traffic-port".into())
+}
+
+fn default_interval() -> Duration {
+    seconds(5)
+}
+
+fn default_timeout() -> Duration {
+    seconds(2)
+}
+
+fn default_threshold() -> u16 {
+    2
+}
+
+fn default_matcher() -> String {
+    "200-399".into()
+}

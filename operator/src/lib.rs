@@ -1,0 +1,9 @@
+//! The control plane.
+//!
+//! ```text
+//! custom resource ─validate─► registry ─┬─build─► apply ─► cluster
+//!                 pods, endpoint slices ┴─snapshot─► push ─► proxies
+//! proxies' reports, pod metrics ─► scale::decide ─► desired ─► drain ─► Deployment's scale
+//! ```
+
+pub mod registry;
