@@ -1,0 +1,108 @@
+# `make help` lists the verbs. CLUSTER chooses where they act:
+#   local     a Kubernetes of our own on this machine, without a container engine (tests/cluster/cluster); needs root
+#   kind      one made by kind (tests/cluster/kind)
+#   current   whatever kubectl's current context is (tests/cluster/current); needs REGISTRY, which its nodes can pull from
+CLUSTER ?= local
+NODES ?= 3
+NAMESPACE ?= evenkeel-system
+E2E_THREADS ?= 4
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+cluster = tests/cluster/$(if $(filter local,$(CLUSTER)),cluster,$(CLUSTER))
+step := scripts/step
+shell_scripts := $(wildcard scripts/* tests/cluster/cluster tests/cluster/kind tests/cluster/current tests/cluster/build .ci/run)
+# what every command that talks to the cluster needs to know: KUBECONFIG, the tools, the images
+cluster_environment = settings=$$($(cluster) env); eval "$$settings";
+environment = $(cluster_environment) . target/images/images.env;
+
+.PHONY: help
+help: ## list the verbs
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "variables: CLUSTER=local|kind|current ($(CLUSTER))  NODES=$(NODES)  REGISTRY  PROFILE=fast-release|release  ONLY=name-of-an-e2e-test"
+
+# ── the two that README names ────────────────────────────────────────────────────────────────────────────────────────
+
+.PHONY: demo
+demo: ## from nothing to a running show: cluster, images, charts, examples, a traffic spike, a summary
+	@$(MAKE) tools-demo
+	@$(MAKE) -j2 cluster-binaries images
+	@$(MAKE) cluster-up load
+	@$(environment) $(step) "the demo" scripts/cargo-static run --quiet --package evenkeel-tests --bin demo
+
+.PHONY: test
+test: ## everything: lint, unit and integration tests, charts, end to end on a cluster
+	@$(MAKE) tools-test
+	@$(MAKE) -j2 cluster-binaries check
+	@$(MAKE) chart-check
+	@if $(cluster) status >/dev/null 2>&1; then $(MAKE) e2e; else $(MAKE) e2e cluster-down; fi
+
+# ── while developing ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+.PHONY: check
+check: ## the inner loop: formatting, lints, unit and integration tests; no cluster
+	@$(step) "formatting" cargo fmt --all --check
+	@$(step) "Go formatting" scripts/gofmt-check tests/cluster
+	@$(step) "shell scripts" shellcheck $(shell_scripts)
+	@$(step) "clippy" cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
+	@$(step) "unit and integration tests" cargo test --quiet --locked --workspace
+
+.PHONY: chart-check
+chart-check: cluster-binaries ## lint the Helm chart and render it
+	@$(cluster_environment) $(step) "chart" scripts/check-chart
+
+.PHONY: e2e
+e2e: images cluster-up load ## end to end on a cluster that is started if need be; ONLY=name runs one test
+	@$(environment) $(step) "end to end" cargo test --locked --package evenkeel-tests --test '*' -- --ignored --test-threads=$(E2E_THREADS) $(ONLY)
+
+.PHONY: audit
+audit: ## known vulnerabilities, licences and duplicates among the dependencies (compiles cargo-deny the first time: minutes)
+	@command -v cargo-deny >/dev/null || $(step) "installing cargo-deny" cargo install --locked --quiet cargo-deny
+	@$(step) "dependencies" cargo deny --locked check
+
+.PHONY: images
+images: ## the container images, as archives in target/images
+	@$(step) "images" scripts/images
+
+.PHONY: load
+load: ## hand the images to the cluster (with CLUSTER=current: push them to REGISTRY)
+	@$(step) "loading images" $(cluster) load target/images/*.tar
+
+# ── a cluster, and Evenkeel on it ────────────────────────────────────────────────────────────────────────────────────
+
+.PHONY: cluster-up
+cluster-up: tools-cluster ## a cluster of NODES nodes; prints what to put into your shell
+	@$(step) "cluster ($(CLUSTER))" $(cluster) up $(NODES)
+
+.PHONY: cluster-down
+cluster-down: ## remove the cluster and every trace of it
+	@$(step) "removing the cluster" $(cluster) down
+	@$(cluster) leftovers
+
+.PHONY: cluster-binaries
+cluster-binaries:
+	@$(if $(filter local,$(CLUSTER)),$(step) "Kubernetes, Helm" nice -n 10 tests/cluster/build)
+
+# the current context unless CLUSTER is given
+.PHONY: install uninstall
+install uninstall: CLUSTER := $(if $(filter file,$(origin CLUSTER)),current,$(CLUSTER))
+install: ## put Evenkeel on the current context's cluster (or on CLUSTER's), with the images of `make images`
+	@$(environment) $(step) "installing" scripts/install-chart "$(NAMESPACE)"
+uninstall: ## remove Evenkeel from there; the custom resources stay
+	@$(cluster_environment) $(step) "uninstalling" "$$EVENKEEL_HELM" uninstall evenkeel --namespace "$(NAMESPACE)" --wait
+
+.PHONY: clean
+clean: ## remove what was compiled here (not the cluster's binaries, which all clones share, in ~/.cache/evenkeel)
+	@rm -rf target/images
+	@cargo clean
+
+.PHONY: tools-cluster tools-demo tools-test
+tools-cluster:
+	@$(if $(filter local,$(CLUSTER)),scripts/install-tools cluster)
+tools-demo: tools-cluster
+	@scripts/install-tools build images
+tools-test: tools-demo
+	@scripts/install-tools lint
