@@ -84,7 +84,7 @@ cluster-down: ## remove the cluster and every trace of it
 
 .PHONY: cluster-binaries
 cluster-binaries:
-	@$(if $(filter local,$(CLUSTER)),$(step) "Kubernetes, Helm" nice -n 10 tests/cluster/build)
+	@$(if $(filter local,$(CLUSTER)),$(step) "Kubernetes and Helm" nice -n 10 tests/cluster/build)
 
 # the current context unless CLUSTER is given
 .PHONY: install uninstall
