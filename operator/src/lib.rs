@@ -6,4 +6,10 @@
 //! proxies' reports, pod metrics ─► scale::decide ─► desired ─► drain ─► Deployment's scale
 //! ```
 
+pub mod admin;
+pub mod args;
+pub mod leader;
+pub mod lease;
+pub mod metrics;
 pub mod registry;
+pub mod telemetry;

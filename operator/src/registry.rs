@@ -91,6 +91,8 @@ pub struct ValidTargetGroup {
     pub deregistration_delay: Duration,
     /// Where the targets come from.
     pub source: TargetSource,
+    /// The object is being deleted: all its targets drain, nothing new is sent there.
+    pub deleting: bool,
 }
 
 /// Where targets come from.
@@ -150,6 +152,8 @@ pub struct ValidReplicaService {
     pub warmup: Duration,
     /// Containers of the template without a CPU request, sidecar init containers included.
     pub containers_without_cpu_request: Vec<String>,
+    /// The object is being deleted: all its replicas drain, nothing new is sent there, and nothing scales.
+    pub deleting: bool,
 }
 
 /// Keep CPU utilisation at a target.
@@ -177,11 +181,16 @@ pub struct Accepted {
 pub struct Registry {
     accepted: RwLock<Accepted>,
     changed: watch::Sender<u64>,
+    complete: watch::Sender<bool>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { accepted: RwLock::default(), changed: watch::Sender::new(0) }
+        Self {
+            accepted: RwLock::default(),
+            changed: watch::Sender::new(0),
+            complete: watch::Sender::new(false),
+        }
     }
 }
 
@@ -196,6 +205,18 @@ impl Registry {
         if write(&mut self.accepted.write()) {
             self.changed.send_modify(|count| *count += 1);
         }
+    }
+
+    /// Says that every object that existed when this term began was looked at.
+    pub fn set_complete(&self) {
+        self.complete.send_replace(true);
+    }
+
+    /// Returns once every object that existed when this term began was looked at. What is made from the registry
+    /// before says too little: a snapshot would take away what serves.
+    pub async fn complete(&self) {
+        // The sender lives as long as `self`, so waiting cannot fail.
+        let _ = self.complete.subscribe().wait_for(|complete| *complete).await;
     }
 
     /// Changes whenever something was accepted or removed.
