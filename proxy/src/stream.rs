@@ -1,0 +1,153 @@
+//! A client's connection as Pingora reads and writes it: small writes gathered, bytes counted.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use async_trait::async_trait;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
+    UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+use tokio::net::TcpStream;
+
+use crate::metrics::ListenerMetrics;
+
+/// Writes up to this many bytes are gathered until a flush: a head and a small body leave as one packet.
+const WRITE_BUFFER: usize = 2 * 1024;
+
+/// Who is at the ends of a client's connection, and what passed.
+#[derive(Debug)]
+pub struct Connection {
+    /// The client.
+    pub client: SocketAddr,
+    /// Where it connected to.
+    pub local: SocketAddr,
+    passed: AtomicU64,
+}
+
+impl Connection {
+    /// Between these two.
+    pub fn new(client: SocketAddr, local: SocketAddr) -> Self {
+        Self { client, local, passed: AtomicU64::new(0) }
+    }
+
+    /// Bytes in either direction so far.
+    pub fn passed(&self) -> u64 {
+        self.passed.load(Ordering::Relaxed)
+    }
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct ClientStream {
+    io: BufWriter<TcpStream>,
+    connection: Arc<Connection>,
+    metrics: Arc<ListenerMetrics>,
+}
+
+impl ClientStream {
+    /// Over this socket.
+    pub fn new(socket: TcpStream, connection: Arc<Connection>, metrics: Arc<ListenerMetrics>) -> Self {
+        Self { io: BufWriter::with_capacity(WRITE_BUFFER, socket), connection, metrics }
+    }
+
+    fn count_received(&self, bytes: usize) {
+        self.connection.passed.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.metrics.received.inc_by(bytes as u64);
+    }
+
+    fn count_sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = written {
+            self.connection.passed.fetch_add(bytes as u64, Ordering::Relaxed);
+            self.metrics.sent.inc_by(bytes as u64);
+        }
+        written
+    }
+}
+
+impl AsyncRead for ClientStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if read.is_ready() {
+            self.count_received(buf.filled().len() - before);
+        }
+        read
+    }
+}
+
+impl AsyncWrite for ClientStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.count_sent(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.count_sent(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for ClientStream {
+    async fn shutdown(&mut self) {
+        // The client may be gone already: there is nobody left to tell.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for ClientStream {
+    fn id(&self) -> UniqueIDType {
+        self.io.get_ref().as_raw_fd()
+    }
+}
+
+impl Ssl for ClientStream {}
+
+/// Without it Pingora takes the protocol that the accept loop found by peeking at the socket.
+impl Peek for ClientStream {}
+
+impl GetTimingDigest for ClientStream {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for ClientStream {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for ClientStream {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        None
+    }
+}
