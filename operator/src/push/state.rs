@@ -1,0 +1,222 @@
+//! What the proxies of each load balancer have in force.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use evenkeel_proxy_api::report::{Ack, Rejection};
+use evenkeel_proxy_api::snapshot::Version;
+use futures::Stream;
+use parking_lot::RwLock;
+
+use crate::changes::Changes;
+use crate::registry::ObjectKey;
+
+/// Generations of a load balancer that are remembered with the version they were first in.
+const REMEMBERED_GENERATIONS: usize = 64;
+
+/// What the proxies of each load balancer acknowledged.
+#[derive(Debug, Default)]
+pub struct PushState {
+    balancers: RwLock<BTreeMap<ObjectKey, Balancer>>,
+    changes: Changes,
+}
+
+#[derive(Debug, Default)]
+struct Balancer {
+    /// Rising in both; a version contains the last generation at or below it.
+    generations: VecDeque<(Version, i64)>,
+    proxies: BTreeMap<String, Proxy>,
+}
+
+#[derive(Debug, Default)]
+struct Proxy {
+    pod_name: String,
+    /// Streams that are open now: a new one may begin before the old one was noticed to be dead.
+    streams: u32,
+    applied: Option<Version>,
+    rejections: Vec<Rejection>,
+}
+
+/// What one proxy has in force.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyView {
+    /// UID of its pod.
+    pub pod_uid: String,
+    /// Name of its pod.
+    pub pod_name: String,
+    /// Its stream is open.
+    pub connected: bool,
+    /// The last version that it acknowledged.
+    pub applied: Option<Version>,
+    /// The generation of the LoadBalancer that is in force there; absent before its first acknowledgement in this term.
+    pub generation: Option<i64>,
+    /// What it could not take over.
+    pub rejections: Vec<Rejection>,
+}
+
+impl PushState {
+    /// The proxies of a load balancer that connected in this term and whose pods still exist, by UID.
+    pub fn proxies(&self, load_balancer: &ObjectKey) -> Vec<ProxyView> {
+        let balancers = self.balancers.read();
+        let Some(balancer) = balancers.get(load_balancer) else { return Vec::new() };
+        balancer.proxies.iter().map(|(uid, proxy)| balancer.view(uid, proxy)).collect()
+    }
+
+    /// Load balancers of which a proxy connected, disconnected or acknowledged something else than before.
+    pub fn changes(&self) -> impl Stream<Item = ObjectKey> + Send + use<> {
+        self.changes.subscribe()
+    }
+
+    /// Number of open streams.
+    pub fn connected(&self) -> usize {
+        let balancers = self.balancers.read();
+        let proxies = balancers.values().flat_map(|balancer| balancer.proxies.values());
+        proxies.filter(|proxy| proxy.streams > 0).count()
+    }
+
+    /// Notes that from `version` on, what is published contains `generation`.
+    pub(super) fn published(&self, load_balancer: &ObjectKey, version: Version, generation: i64) {
+        let mut balancers = self.balancers.write();
+        let generations = &mut balancers.entry(load_balancer.clone()).or_default().generations;
+        if generations.back().is_some_and(|(_, last)| *last == generation) {
+            return;
+        }
+        generations.push_back((version, generation));
+        if generations.len() > REMEMBERED_GENERATIONS {
+            generations.pop_front();
+        }
+        drop(balancers);
+        self.changes.send(load_balancer);
+    }
+
+    pub(super) fn connect(&self, load_balancer: &ObjectKey, pod_uid: &str, pod_name: &str) {
+        self.change(load_balancer, pod_uid, |proxy| {
+            pod_name.clone_into(&mut proxy.pod_name);
+            proxy.streams += 1;
+            true
+        });
+    }
+
+    pub(super) fn disconnect(&self, load_balancer: &ObjectKey, pod_uid: &str) {
+        self.change(load_balancer, pod_uid, |proxy| {
+            proxy.streams = proxy.streams.saturating_sub(1);
+            true
+        });
+    }
+
+    pub(super) fn acknowledge(&self, load_balancer: &ObjectKey, pod_uid: &str, ack: Ack) {
+        let mut balancers = self.balancers.write();
+        let balancer = balancers.entry(load_balancer.clone()).or_default();
+        let before = balancer.generation_of(pod_uid);
+        let proxy = balancer.proxies.entry(pod_uid.to_owned()).or_default();
+        proxy.applied = Some(ack.version);
+        let rejected = proxy.rejections != ack.rejections;
+        proxy.rejections = ack.rejections;
+        let changed = rejected || before != balancer.generation_of(pod_uid);
+        drop(balancers);
+        if changed {
+            self.changes.send(load_balancer);
+        }
+    }
+
+    /// Forgets proxies whose pods are gone, and load balancers that are.
+    pub(super) fn retain(&self, exists: impl Fn(&ObjectKey, &str) -> bool) {
+        let mut gone = Vec::new();
+        self.balancers.write().retain(|key, balancer| {
+            let count = balancer.proxies.len();
+            balancer.proxies.retain(|uid, proxy| proxy.streams > 0 || exists(key, uid));
+            if balancer.proxies.len() < count {
+                gone.push(key.clone());
+            }
+            true
+        });
+        for key in gone {
+            self.changes.send(&key);
+        }
+    }
+
+    pub(super) fn remove(&self, load_balancer: &ObjectKey) {
+        self.balancers.write().remove(load_balancer);
+    }
+
+    fn change(&self, load_balancer: &ObjectKey, pod_uid: &str, change: impl FnOnce(&mut Proxy) -> bool) {
+        let mut balancers = self.balancers.write();
+        let balancer = balancers.entry(load_balancer.clone()).or_default();
+        let changed = change(balancer.proxies.entry(pod_uid.to_owned()).or_default());
+        drop(balancers);
+        if changed {
+            self.changes.send(load_balancer);
+        }
+    }
+}
+
+impl Balancer {
+    fn view(&self, uid: &str, proxy: &Proxy) -> ProxyView {
+        ProxyView {
+            pod_uid: uid.to_owned(),
+            pod_name: proxy.pod_name.clone(),
+            connected: proxy.streams > 0,
+            applied: proxy.applied,
+            generation: proxy.applied.and_then(|version| self.generation_at(version)),
+            rejections: proxy.rejections.clone(),
+        }
+    }
+
+    fn generation_of(&self, uid: &str) -> Option<i64> {
+        self.generation_at(self.proxies.get(uid)?.applied?)
+    }
+
+    fn generation_at(&self, version: Version) -> Option<i64> {
+        let (_, generation) = self.generations.iter().rev().find(|(from, _)| *from <= version)?;
+        Some(*generation)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(counter: u64) -> Version {
+        Version { epoch: 1, counter }
+    }
+
+    fn ack(counter: u64) -> Ack {
+        Ack { version: version(counter), rejections: Vec::new() }
+    }
+
+    #[test]
+    fn a_proxy_has_the_generation_in_force_that_its_version_contains() {
+        let (state, key) = (PushState::default(), ObjectKey::new("default", "shop"));
+        state.published(&key, version(3), 1);
+        state.published(&key, version(5), 2);
+        state.connect(&key, "uid", "shop-proxy-0");
+        for (acknowledged, generation) in [(2, None), (3, Some(1)), (4, Some(1)), (5, Some(2)), (9, Some(2))]
+        {
+            state.acknowledge(&key, "uid", ack(acknowledged));
+            assert_eq!(state.proxies(&key)[0].generation, generation, "version {acknowledged}");
+        }
+    }
+
+    #[test]
+    fn a_generation_that_changes_nothing_for_proxies_is_in_force_without_a_new_version() {
+        let (state, key) = (PushState::default(), ObjectKey::new("default", "shop"));
+        state.published(&key, version(3), 1);
+        state.connect(&key, "uid", "shop-proxy-0");
+        state.acknowledge(&key, "uid", ack(3));
+        state.published(&key, version(3), 2);
+        assert_eq!(state.proxies(&key)[0].generation, Some(2));
+    }
+
+    #[test]
+    fn a_proxy_is_connected_while_one_of_its_streams_is_open() {
+        let (state, key) = (PushState::default(), ObjectKey::new("default", "shop"));
+        state.connect(&key, "uid", "p");
+        state.connect(&key, "uid", "p");
+        state.disconnect(&key, "uid");
+        assert!(state.proxies(&key)[0].connected);
+        assert_eq!(state.connected(), 1);
+        state.disconnect(&key, "uid");
+        assert!(!state.proxies(&key)[0].connected);
+        state.retain(|_, _| false);
+        assert!(state.proxies(&key).is_empty());
+    }
+}

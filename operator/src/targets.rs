@@ -1,0 +1,221 @@
+//! Pods and endpoints → targets of a target group. Pure but for the stores it reads.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_proxy_api::snapshot::Target;
+use futures::Stream;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+use parking_lot::RwLock;
+
+use crate::changes::Changes;
+use crate::registry::{ObjectKey, Port, TargetSource, ValidTargetGroup};
+use crate::world::{SERVICE_NAME, World, has_ended};
+
+/// On a replica's pod: since when it drains.
+pub const DRAINING: &str = "evenkeel.dev/draining";
+/// What kubelets add to the grace period of a pod that is deleted when it is not said otherwise.
+const DEFAULT_GRACE: i64 = 30;
+
+/// The targets of each target group.
+#[derive(Debug, Default)]
+pub struct Targets {
+    groups: RwLock<BTreeMap<ObjectKey, Arc<Vec<Target>>>>,
+    changes: Changes,
+}
+
+impl Targets {
+    /// The targets of a target group, ordered by id; none before they were first looked up in this term.
+    pub fn of(&self, group: &ObjectKey) -> Arc<Vec<Target>> {
+        self.groups.read().get(group).cloned().unwrap_or_default()
+    }
+
+    /// Target groups whose targets changed.
+    pub fn changes(&self) -> impl Stream<Item = ObjectKey> + Send + use<> {
+        self.changes.subscribe()
+    }
+
+    /// Replaces all; returns those that are not as before.
+    pub(crate) fn replace(&self, mut next: BTreeMap<ObjectKey, Vec<Target>>) {
+        let mut groups = self.groups.write();
+        groups.retain(|key, _| next.contains_key(key));
+        let mut changed = Vec::new();
+        for (key, targets) in &mut next {
+            let before = groups.get(key);
+            if let Some(before) = before {
+                keep_drains(before, targets);
+            }
+            if before.is_none_or(|before| **before != *targets) {
+                groups.insert(key.clone(), Arc::new(std::mem::take(targets)));
+                changed.push(key.clone());
+            }
+        }
+        drop(groups);
+        for key in changed {
+            self.changes.send(&key);
+        }
+    }
+}
+
+/// What is left of a drain shrinks by itself; that alone is no change.
+fn keep_drains(before: &[Target], targets: &mut [Target]) {
+    for target in targets.iter_mut().filter(|target| target.drain.is_some()) {
+        let known = before.binary_search_by(|known| known.id.cmp(&target.id)).ok();
+        if let Some(drain) = known.and_then(|at| before.get(at)).and_then(|known| known.drain) {
+            target.drain = Some(drain);
+        }
+    }
+}
+
+/// The targets of a group at `now`, ordered by id, each id once.
+pub fn targets(group: &ValidTargetGroup, world: &World, now: Timestamp) -> Vec<Target> {
+    let ValidTargetGroup { key, deregistration_delay, source, deleting, .. } = group;
+    let mut targets = match source {
+        TargetSource::ReplicaService { name, port } => world
+            .replicas_of(&key.sibling(name))
+            .iter()
+            .filter_map(|pod| pod_target(pod, port, *deregistration_delay, now))
+            .map(|target| Target { zone: world.zone(&target.node), ..target })
+            .collect(),
+        TargetSource::Service { name, port } => {
+            let service = world.services.get(&ObjectRef::new(name).within(&key.namespace));
+            let slices = world.slices.state_filter(|slice| {
+                slice.metadata.namespace.as_deref() == Some(&key.namespace)
+                    && slice.labels().get(SERVICE_NAME) == Some(name)
+            });
+            service
+                .map(|service| slice_targets(&slices, &service, port, *deregistration_delay))
+                .unwrap_or_default()
+        }
+        TargetSource::Addresses(addresses) => addresses.clone(),
+    };
+    if *deleting {
+        for target in &mut targets {
+            target.drain.get_or_insert(*deregistration_delay);
+        }
+    }
+    targets.sort_by(|a, b| (&a.id, a.drain.is_some()).cmp(&(&b.id, b.drain.is_some())));
+    targets.dedup_by(|a, b| a.id == b.id);
+    targets
+}
+
+/// A pod as a target: once its containers are ready, and while it drains for as long as it runs.
+fn pod_target(pod: &Pod, port: &Port, delay: Duration, now: Timestamp) -> Option<Target> {
+    let address: IpAddr = pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()?;
+    if has_ended(pod) {
+        return None;
+    }
+    let drain = draining_since(pod).map(|since| remaining(since, delay, now));
+    if drain.is_none() && !containers_ready(pod) {
+        return None;
+    }
+    Some(Target {
+        id: pod.metadata.uid.clone()?,
+        address,
+        port: pod_port(pod, port)?,
+        zone: String::new(),
+        node: pod.spec.as_ref()?.node_name.clone().unwrap_or_default(),
+        weight: 1,
+        drain,
+    })
+}
+
+/// When a pod was told to drain or to end, whichever was first; none while it should serve.
+pub fn draining_since(pod: &Pod) -> Option<Timestamp> {
+    let annotated = pod.annotations().get(DRAINING).map(|time| time.parse().unwrap_or(Timestamp::UNIX_EPOCH));
+    let deleted = pod.metadata.deletion_timestamp.as_ref().map(|end| {
+        // The timestamp is when the grace period ends.
+        let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or(DEFAULT_GRACE);
+        end.0.saturating_sub(jiff::SignedDuration::from_secs(grace)).unwrap_or(end.0)
+    });
+    annotated.into_iter().chain(deleted).min()
+}
+
+fn remaining(since: Timestamp, delay: Duration, now: Timestamp) -> Duration {
+    let passed = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    // In whole seconds: nothing finer is promised.
+    Duration::from_secs(delay.saturating_sub(passed).as_secs())
+}
+
+/// Whether the containers of a pod are ready, whatever its readiness gates say.
+pub fn containers_ready(pod: &Pod) -> bool {
+    condition(pod, "ContainersReady").is_some_and(|condition| condition.status == "True")
+}
+
+/// One of a pod's conditions.
+pub fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a k8s_openapi::api::core::v1::PodCondition> {
+    pod.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == kind)
+}
+
+fn pod_port(pod: &Pod, port: &Port) -> Option<u16> {
+    let name = match port {
+        Port::Number(number) => return Some(*number),
+        Port::Name(name) => name,
+    };
+    let spec = pod.spec.as_ref()?;
+    let containers = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let mut ports = containers.flat_map(|container| container.ports.iter().flatten());
+    let port = ports.find(|port| port.name.as_ref() == Some(name))?;
+    u16::try_from(port.container_port).ok()
+}
+
+/// The endpoints of a Service: ready ones serve, terminating ones that still serve drain.
+fn slice_targets(
+    slices: &[Arc<EndpointSlice>],
+    service: &Service,
+    port: &Port,
+    delay: Duration,
+) -> Vec<Target> {
+    let Some(name) = service_port_name(service, port) else { return Vec::new() };
+    let mut targets = Vec::new();
+    for slice in slices {
+        let mut ports = slice.ports.iter().flatten();
+        let number =
+            ports.find(|port| port.name.as_deref().unwrap_or_default() == name).and_then(|port| port.port);
+        let Some(number) = number.and_then(|number| u16::try_from(number).ok()) else { continue };
+        targets
+            .extend(slice.endpoints.iter().filter_map(|endpoint| endpoint_target(endpoint, number, delay)));
+    }
+    targets
+}
+
+/// A Service's ports are known by name in its EndpointSlices; a single port may have none.
+fn service_port_name<'a>(service: &'a Service, port: &Port) -> Option<&'a str> {
+    let mut ports = service.spec.as_ref()?.ports.iter().flatten();
+    let port = ports.find(|candidate| match port {
+        Port::Number(number) => candidate.port == i32::from(*number),
+        Port::Name(name) => candidate.name.as_ref() == Some(name),
+    })?;
+    Some(port.name.as_deref().unwrap_or_default())
+}
+
+fn endpoint_target(endpoint: &Endpoint, port: u16, delay: Duration) -> Option<Target> {
+    let conditions = endpoint.conditions.clone().unwrap_or_default();
+    let terminating = conditions.terminating.unwrap_or(false);
+    let serving = conditions.serving.or(conditions.ready).unwrap_or(true);
+    // Ready means serving and not terminating, but for Services that publish addresses that are not ready.
+    let ready = conditions.ready.unwrap_or(true);
+    if !ready && !(terminating && serving) {
+        return None;
+    }
+    let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;
+    let uid = endpoint.target_ref.as_ref().and_then(|target| target.uid.clone());
+    Some(Target {
+        id: uid.unwrap_or_else(|| std::net::SocketAddr::new(address, port).to_string()),
+        address,
+        port,
+        zone: endpoint.zone.clone().unwrap_or_default(),
+        node: endpoint.node_name.clone().unwrap_or_default(),
+        weight: 1,
+        drain: terminating.then_some(delay),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,282 @@
+//! What runs in the cluster, kept in memory by one watch per kind, cut down to what is read here.
+
+use std::fmt::Debug;
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures::StreamExt;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::core::PartialObjectMeta;
+use kube::runtime::reflector::store::{Writer, WriterDropped};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch};
+use kube::{Api, Client, Resource, ResourceExt};
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use tokio::sync::watch as channel;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tracing::warn;
+
+use crate::registry::ObjectKey;
+
+/// On the pods of replicas: the name of their ReplicaService.
+pub const REPLICA_SERVICE: &str = "evenkeel.dev/replica-service";
+/// On the pods of proxies: the name of their LoadBalancer.
+pub const LOAD_BALANCER: &str = "evenkeel.dev/load-balancer";
+/// On a node: the zone it is in.
+const ZONE: &str = "topology.kubernetes.io/zone";
+/// EndpointSlices say with this label which Service they belong to.
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// The stores.
+pub struct World {
+    /// Pods of ReplicaServices.
+    pub replicas: Store<Pod>,
+    /// Pods of LoadBalancers.
+    pub proxies: Store<Pod>,
+    /// Endpoints of all Services.
+    pub slices: Store<EndpointSlice>,
+    /// All Services: their ports' names and numbers.
+    pub services: Store<Service>,
+    /// All nodes: their zones.
+    pub nodes: Store<PartialObjectMeta<Node>>,
+    /// Deployments of ReplicaServices.
+    pub deployments: Store<Deployment>,
+    pulse: Arc<Pulse>,
+}
+
+/// Says that something changed, and since when somebody waits to hear of it.
+#[derive(Debug)]
+pub struct Pulse {
+    count: channel::Sender<u64>,
+    waiting_since: Mutex<Option<Instant>>,
+}
+
+impl Default for Pulse {
+    fn default() -> Self {
+        Self { count: channel::Sender::new(0), waiting_since: Mutex::default() }
+    }
+}
+
+impl Pulse {
+    /// Something changed.
+    pub fn beat(&self) {
+        self.waiting_since.lock().get_or_insert_with(Instant::now);
+        self.count.send_modify(|count| *count += 1);
+    }
+
+    /// Changes with each beat.
+    pub fn subscribe(&self) -> channel::Receiver<u64> {
+        self.count.subscribe()
+    }
+
+    /// When the first beat came that was not asked for yet.
+    pub fn take(&self) -> Option<Instant> {
+        self.waiting_since.lock().take()
+    }
+}
+
+/// Where the watches write.
+pub struct Writers {
+    /// Pods of ReplicaServices.
+    pub replicas: Writer<Pod>,
+    /// Pods of LoadBalancers.
+    pub proxies: Writer<Pod>,
+    /// Endpoints of all Services.
+    pub slices: Writer<EndpointSlice>,
+    /// All Services.
+    pub services: Writer<Service>,
+    /// All nodes.
+    pub nodes: Writer<PartialObjectMeta<Node>>,
+    /// Deployments of ReplicaServices.
+    pub deployments: Writer<Deployment>,
+}
+
+impl World {
+    /// Empty stores, and where to write what they hold.
+    pub fn new() -> (Self, Writers) {
+        let (replicas, replicas_writer) = reflector::store();
+        let (proxies, proxies_writer) = reflector::store();
+        let (slices, slices_writer) = reflector::store();
+        let (services, services_writer) = reflector::store();
+        let (nodes, nodes_writer) = reflector::store();
+        let (deployments, deployments_writer) = reflector::store();
+        let world = Self { replicas, proxies, slices, services, nodes, deployments, pulse: Arc::default() };
+        let writers = Writers {
+            replicas: replicas_writer,
+            proxies: proxies_writer,
+            slices: slices_writer,
+            services: services_writer,
+            nodes: nodes_writer,
+            deployments: deployments_writer,
+        };
+        (world, writers)
+    }
+
+    /// Starts the watches as tasks of `parts`.
+    pub fn start(client: &Client, parts: &mut JoinSet<&'static str>) -> Arc<Self> {
+        let (world, writers) = Self::new();
+        let all = watcher::Config::default;
+        let with = |label: &str| all().labels(label);
+        let pulse = || Some(world.pulse.clone());
+        let pods = || Api::<Pod>::all(client.clone());
+        parts.spawn(keep(
+            "replicas' pods",
+            watch(pods(), with(REPLICA_SERVICE)),
+            writers.replicas,
+            trim_pod,
+            pulse(),
+        ));
+        parts.spawn(keep(
+            "proxies' pods",
+            watch(pods(), with(LOAD_BALANCER)),
+            writers.proxies,
+            trim_pod,
+            pulse(),
+        ));
+        parts.spawn(keep(
+            "EndpointSlices",
+            watch(Api::all(client.clone()), with(SERVICE_NAME)),
+            writers.slices,
+            trim_meta,
+            pulse(),
+        ));
+        let services = watch(Api::all(client.clone()), all());
+        parts.spawn(keep("Services", services, writers.services, trim_service, pulse()));
+        let nodes = watch(Api::<PartialObjectMeta<Node>>::all(client.clone()), all());
+        parts.spawn(keep("Nodes", nodes, writers.nodes, trim_node, None));
+        let deployments = watch(Api::all(client.clone()), with(REPLICA_SERVICE));
+        parts.spawn(keep("Deployments", deployments, writers.deployments, trim_deployment, None));
+        Arc::new(world)
+    }
+
+    /// Returns once everything was listed. Fails when a watch ended.
+    pub async fn ready(&self) -> Result<(), WriterDropped> {
+        self.replicas.wait_until_ready().await?;
+        self.proxies.wait_until_ready().await?;
+        self.slices.wait_until_ready().await?;
+        self.services.wait_until_ready().await?;
+        self.nodes.wait_until_ready().await?;
+        self.deployments.wait_until_ready().await
+    }
+
+    /// Beats when something changed that targets are made of.
+    pub fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
+    }
+
+    /// The pods of a ReplicaService.
+    pub fn replicas_of(&self, key: &ObjectKey) -> Vec<Arc<Pod>> {
+        self.replicas.state_filter(|pod| belongs(pod, REPLICA_SERVICE, key))
+    }
+
+    /// The pods of a load balancer's proxies whose containers have not ended.
+    pub fn proxies_of(&self, key: &ObjectKey) -> Vec<Arc<Pod>> {
+        self.proxies.state_filter(|pod| belongs(pod, LOAD_BALANCER, key) && !has_ended(pod))
+    }
+
+    /// The Deployment of a ReplicaService.
+    pub fn deployment_of(&self, key: &ObjectKey) -> Option<Arc<Deployment>> {
+        self.deployments.get(&ObjectRef::new(&key.name).within(&key.namespace))
+    }
+
+    /// The zone of a node; empty when unknown.
+    pub fn zone(&self, node: &str) -> String {
+        let node = self.nodes.get(&ObjectRef::new(node));
+        node.and_then(|node| node.labels().get(ZONE).cloned()).unwrap_or_default()
+    }
+}
+
+fn belongs(pod: &Pod, label: &str, key: &ObjectKey) -> bool {
+    pod.metadata.namespace.as_deref() == Some(&key.namespace) && pod.labels().get(label) == Some(&key.name)
+}
+
+/// Whether a pod's containers have all ended for good.
+pub fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// Keeps a store up to date for as long as the process leads.
+async fn keep<K>(
+    name: &'static str,
+    events: impl futures::Stream<Item = watcher::Result<Event<K>>> + Send,
+    mut writer: Writer<K>,
+    trim: fn(&mut K),
+    pulse: Option<Arc<Pulse>>,
+) -> &'static str
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let mut events = pin!(events.default_backoff().modify(trim));
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                writer.apply_watcher_event(&event);
+                let visible = matches!(event, Event::Apply(_) | Event::Delete(_) | Event::InitDone);
+                if let (true, Some(pulse)) = (visible, &pulse) {
+                    pulse.beat();
+                }
+            }
+            Err(error) => warn!(kind = name, %error, "the watch failed; it starts again"),
+        }
+    }
+    name
+}
+
+fn trim_meta<K: Resource>(object: &mut K) {
+    let meta = object.meta_mut();
+    meta.managed_fields = None;
+    meta.annotations = None;
+}
+
+/// Of the spec: where it runs, its ports and CPU requests. Annotations stay: drains are noted there.
+fn trim_pod(pod: &mut Pod) {
+    pod.metadata.managed_fields = None;
+    if let Some(spec) = &mut pod.spec {
+        spec.volumes = None;
+        spec.affinity = None;
+        spec.tolerations = None;
+        spec.topology_spread_constraints = None;
+        spec.security_context = None;
+        for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
+            *container = k8s_openapi::api::core::v1::Container {
+                name: std::mem::take(&mut container.name),
+                ports: container.ports.take(),
+                resources: container.resources.take(),
+                restart_policy: container.restart_policy.take(),
+                ..Default::default()
+            };
+        }
+    }
+    if let Some(status) = &mut pod.status {
+        status.container_statuses = None;
+        status.init_container_statuses = None;
+        status.ephemeral_container_statuses = None;
+    }
+}
+
+fn trim_service(service: &mut Service) {
+    trim_meta(service);
+    service.status = None;
+}
+
+fn trim_node(node: &mut PartialObjectMeta<Node>) {
+    node.metadata.managed_fields = None;
+    node.metadata.annotations = None;
+    node.metadata.labels = node.metadata.labels.take().map(|mut labels| {
+        labels.retain(|name, _| name == ZONE);
+        labels
+    });
+}
+
+fn trim_deployment(deployment: &mut Deployment) {
+    trim_meta(deployment);
+    if let Some(spec) = &mut deployment.spec {
+        spec.template = k8s_openapi::api::core::v1::PodTemplateSpec::default();
+    }
+}
