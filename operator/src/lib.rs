@@ -15,6 +15,7 @@ pub mod changes;
 pub mod leader;
 pub mod lease;
 pub mod metrics;
+pub mod plane;
 pub mod push;
 pub mod registry;
 pub mod reports;

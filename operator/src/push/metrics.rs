@@ -41,8 +41,16 @@ impl Metrics {
         registry.register("acks", "Versions acknowledged by proxies", metrics.acks.clone());
         registry.register("rejections", "Resources that proxies rejected", metrics.rejections.clone());
         registry.register("proxies_connected", "Proxies with an open stream", metrics.connected.clone());
-        registry.register("push_refused", "Calls refused: no token, or not a proxy's", metrics.refused.clone());
-        registry.register("push_nonsense", "Messages of proxies that made no sense", metrics.nonsense.clone());
+        registry.register(
+            "push_refused",
+            "Calls refused: no token, or not a proxy's",
+            metrics.refused.clone(),
+        );
+        registry.register(
+            "push_nonsense",
+            "Messages of proxies that made no sense",
+            metrics.nonsense.clone(),
+        );
         registry.register(
             "ack_latency_seconds",
             "From the event in the cluster to each proxy's acknowledgement of the version with it",
