@@ -46,7 +46,7 @@ test: ## everything: lint, unit and integration tests, charts, end to end on a c
 check: ## the inner loop: formatting, lints, unit and integration tests; no cluster
 	@$(step) "formatting" cargo fmt --all --check
 	@$(step) "Go formatting" scripts/gofmt-check tests/cluster
-	@$(step) "shell scripts" shellcheck $(shell_scripts)
+	@$(step) "shell scripts" shellcheck -x $(shell_scripts)
 	@$(step) "clippy" cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 	@$(step) "unit and integration tests" cargo test --quiet --locked --workspace
 
@@ -56,6 +56,7 @@ chart-check: cluster-binaries ## lint the Helm chart and render it
 
 .PHONY: e2e
 e2e: images cluster-up load ## end to end on a cluster that is started if need be; ONLY=name runs one test
+	@$(environment) $(step) "chart, judged by the API server" scripts/check-chart --server
 	@$(environment) $(step) "end to end" cargo test --locked --package evenkeel-tests --test '*' -- --ignored --test-threads=$(E2E_THREADS) $(ONLY)
 
 .PHONY: audit
