@@ -1,9 +1,26 @@
 //! The data plane: a load balancer's proxy.
+//!
+//! ```text
+//! snapshot ──► apply ──► table (listeners, rules)   ┐
+//!                   └──► groups (targets, cells)    ├── read by each request: route → action → pick → finish
+//!              health ──► cells ──► lineups         ┘
+//! cells, groups ──► load ──► report
+//! ```
 
 pub mod access_log;
+pub mod action;
+pub mod apply;
 pub mod args;
+pub mod balance;
+pub mod cells;
 pub mod errors;
+pub mod group;
 pub mod headers;
 pub mod metrics;
+pub mod pattern;
+pub mod pick;
+pub mod request;
 pub mod retry;
+pub mod route;
 pub mod stream;
+pub mod table;

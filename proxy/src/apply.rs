@@ -1,0 +1,138 @@
+//! From a snapshot to what is in force: groups first, then the table, then the listeners' sockets.
+//!
+//! ```text
+//! snapshot ─► groups: targets, drains (always)  ─► table: listeners, rules ─► sockets ─► Ack
+//!                    └─ settings (if valid)              (if valid)           (if bound)
+//! ```
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use evenkeel_proxy_api::report::{Ack, Health, Rejection, ResourceKind};
+use evenkeel_proxy_api::snapshot::{Snapshot, TargetGroup};
+use evenkeel_proxy_api::validate;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::group::{Group, Settings};
+use crate::table::{Groups, Table};
+
+/// What is in force: the table, and the groups that it leads to.
+#[derive(Debug, Default)]
+pub struct Core {
+    table: ArcSwap<Table>,
+    groups: Mutex<Groups>,
+}
+
+impl Core {
+    /// The table in force. Look at it once for each request (or connection, for TCP).
+    #[inline]
+    pub fn table(&self) -> Guard<Arc<Table>> {
+        self.table.load()
+    }
+
+    /// The groups in force, and those that left the snapshot with something in flight; ordered by name.
+    pub fn groups(&self) -> Vec<Arc<Group>> {
+        self.groups.lock().values().cloned().collect()
+    }
+
+    /// Whether every target in service was checked at least once.
+    pub fn is_checked(&self) -> bool {
+        let endpoints = self.groups().into_iter().flat_map(|group| group.current_endpoints());
+        endpoints
+            .into_iter()
+            .all(|endpoint| endpoint.target.drain.is_some() || endpoint.cell.health() != Health::Initial)
+    }
+
+    /// Takes over a snapshot, but for the listeners' sockets. When this returns, no pick begins at a target that drains.
+    pub fn apply(&self, snapshot: &Snapshot, now: Instant) -> Vec<Rejection> {
+        let mut groups = self.groups.lock();
+        let mut rejections = Vec::new();
+        for (name, source) in &snapshot.target_groups {
+            let group = groups.entry(name.clone()).or_insert_with(|| Arc::new(Group::new(name)));
+            rejections.extend(apply_group(group, source, now));
+        }
+        let (table, rejected) = Table::build(snapshot, &groups, &self.table.load());
+        rejections.extend(rejected);
+        let table = Arc::new(table);
+        self.table.store(Arc::clone(&table));
+        retire_groups(&mut groups, snapshot, &table, now);
+        rejections
+    }
+
+    /// Once a second: closes what is left at drained targets past their limit, and forgets what is gone and idle.
+    pub fn sweep(&self, now: Instant) {
+        for group in self.groups() {
+            group.sweep(now);
+        }
+    }
+}
+
+/// Targets are taken over even where the settings are not.
+fn apply_group(group: &Group, source: &TargetGroup, now: Instant) -> Option<Rejection> {
+    let rejection = |invalid: validate::Invalid| Rejection {
+        kind: ResourceKind::TargetGroup,
+        name: group.name().to_owned(),
+        reason: invalid.to_string(),
+    };
+    if let Err(invalid) = validate::targets(source) {
+        return Some(rejection(invalid));
+    }
+    let valid = validate::settings(source);
+    group.apply(valid.is_ok().then(|| Settings::from(source)), &source.targets, now);
+    valid.err().map(rejection)
+}
+
+/// Empties the groups that left the snapshot, unless a listener that was rejected still leads there; forgets the idle.
+fn retire_groups(groups: &mut Groups, snapshot: &Snapshot, table: &Table, now: Instant) {
+    let in_use: BTreeSet<&str> =
+        table.listeners.values().flat_map(|listener| listener.groups()).map(|group| group.name()).collect();
+    groups.retain(|name, group| {
+        if snapshot.target_groups.contains_key(name) || in_use.contains(name.as_str()) {
+            return true;
+        }
+        group.apply(None, &[], now);
+        !group.endpoints().is_empty()
+    });
+}
+
+/// Whoever binds and closes the listeners' sockets.
+pub trait Reconcile: Send + Sync + 'static {
+    /// Opens, changes and closes sockets so that they are those of the table; says which listeners could not be.
+    fn reconcile(&self, table: Arc<Table>) -> impl Future<Output = Vec<Rejection>> + Send;
+}
+
+/// Takes over snapshots, one at a time.
+#[derive(Debug)]
+pub struct Applier<L> {
+    core: Arc<Core>,
+    listeners: L,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl<L: Reconcile> Applier<L> {
+    /// For a core and its listeners.
+    pub fn new(core: Arc<Core>, listeners: L) -> Self {
+        Self { core, listeners, turn: tokio::sync::Mutex::default() }
+    }
+
+    /// Takes over a snapshot, of which some resources were rejected on the way. When this returns the version is in force,
+    /// but for the resources that the answer names.
+    pub async fn apply(&self, snapshot: &Snapshot, rejected: Vec<Rejection>) -> Ack {
+        let _turn = self.turn.lock().await;
+        let mut rejections = rejected;
+        rejections.extend(self.core.apply(snapshot, Instant::now()));
+        let table = Arc::clone(&self.core.table());
+        rejections.extend(self.listeners.reconcile(table).await);
+        rejections.sort();
+        rejections.dedup();
+        Ack { version: snapshot.version, rejections }
+    }
+
+    /// What is in force.
+    pub fn core(&self) -> &Arc<Core> {
+        &self.core
+    }
+}

@@ -1,0 +1,98 @@
+//! Picking a target, and counting what becomes of the request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::group::{Endpoint, Group};
+
+/// A target that was picked; counted as in flight until this is dropped or finished.
+#[derive(Debug)]
+pub struct Picked {
+    endpoint: Arc<Endpoint>,
+}
+
+/// Why no target could be picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoTarget {
+    /// No target may be picked now: there is none, or all drain or wait for their first check.
+    #[error("no target is in service")]
+    NoneInService,
+    /// Each was tried before.
+    #[error("every target was tried")]
+    AllTried,
+}
+
+/// What became of a request at a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered well.
+    Succeeded,
+    /// No answer, a bad one, or a 5XX.
+    Failed,
+    /// The client went away first: nobody's failure.
+    Abandoned,
+}
+
+impl Outcome {
+    /// The outcome of an answer with this status.
+    pub fn of_status(status: u16) -> Self {
+        if status >= 500 { Self::Failed } else { Self::Succeeded }
+    }
+}
+
+/// Picks a target of the group for a request or connection that was already tried at some.
+#[inline]
+pub fn pick(group: &Group, tried: &[Arc<Endpoint>]) -> Result<Picked, NoTarget> {
+    if tried.is_empty() {
+        group.stats().count_request();
+    }
+    let found = find(group, tried);
+    if found.is_err() && tried.is_empty() {
+        group.stats().count_no_target();
+    }
+    found
+}
+
+#[inline]
+fn find(group: &Group, tried: &[Arc<Endpoint>]) -> Result<Picked, NoTarget> {
+    let was_tried = |endpoint: &Endpoint| tried.iter().any(|tried| Arc::ptr_eq(&tried.cell, &endpoint.cell));
+    loop {
+        let lineup = group.lineup();
+        match lineup.choose(|endpoint| was_tried(endpoint) || endpoint.cell.draining()) {
+            // Draining began between the look and the count: choose again.
+            Some(endpoint) if !endpoint.cell.admit() => {}
+            Some(endpoint) => return Ok(Picked { endpoint: Arc::clone(endpoint) }),
+            // The lineup changed under our eyes: look at the new one.
+            None if !Arc::ptr_eq(&lineup, &group.lineup()) => {}
+            None if lineup.endpoints().is_empty() || tried.is_empty() => return Err(NoTarget::NoneInService),
+            None => return Err(NoTarget::AllTried),
+        }
+    }
+}
+
+impl Picked {
+    /// The target. Keep a clone to say at the next pick that it was tried.
+    pub fn endpoint(&self) -> &Arc<Endpoint> {
+        &self.endpoint
+    }
+
+    /// Waits until the target's drain has reached its limit: then close what is left.
+    pub async fn closing(&self) {
+        self.endpoint.cell.closing().await;
+    }
+
+    /// Records what became of it, with the time to the response head where there was one (or to the connection, for TCP).
+    #[inline]
+    pub fn finish(self, outcome: Outcome, latency: Option<Duration>) {
+        self.endpoint.cell.record(outcome == Outcome::Failed);
+        if let Some(latency) = latency {
+            self.endpoint.stats.count_latency(latency);
+        }
+    }
+}
+
+impl Drop for Picked {
+    fn drop(&mut self) {
+        self.endpoint.cell.leave();
+    }
+}
