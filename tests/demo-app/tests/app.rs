@@ -1,4 +1,5 @@
 //! The application over loopback.
+#![allow(clippy::unwrap_used, reason = "the lint knows only functions marked as tests, not their helpers")]
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

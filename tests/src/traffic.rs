@@ -1,0 +1,103 @@
+//! Requests, and what became of each.
+//!
+//! A [`Load`] sends them, at a constant rate or as fast as they are answered, through a [`Client`], and records each
+//! [`Outcome`](tally::Outcome) in a [`Recorder`]. At a constant rate the latency counts from when the request was due, not
+//! from when there was time to send it, so that a stall is seen for what it is.
+
+pub mod client;
+pub mod http;
+pub mod tally;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use client::Client;
+pub use tally::{Recorder, Tally};
+
+/// So many requests may be unanswered before further ones wait.
+const MAX_IN_FLIGHT: usize = 512;
+
+/// How fast requests follow each other.
+#[derive(Clone, Copy, Debug)]
+pub enum Pace {
+    /// So many per second, whether or not earlier ones are answered.
+    Rate(u32),
+    /// On so many connections, each request as soon as the one before it is answered.
+    Connections(usize),
+}
+
+/// Requests that are being sent until it is stopped.
+pub struct Load {
+    recorder: Recorder,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Load {
+    /// Starts sending.
+    pub fn start(client: &Client, pace: Pace, recorder: Recorder) -> Self {
+        let load = Self { recorder, stop: CancellationToken::new(), tasks: TaskTracker::new() };
+        match pace {
+            Pace::Rate(rate) => load.send_at(client.clone(), rate),
+            Pace::Connections(connections) => {
+                for _ in 0..connections {
+                    load.send_in_turn(client.clone());
+                }
+            }
+        }
+        load
+    }
+
+    /// What was counted so far.
+    pub fn tally(&self) -> Tally {
+        self.recorder.total()
+    }
+
+    /// Sends nothing more, waits for the answers to what was sent, and returns everything that was counted.
+    pub async fn stop(self) -> Tally {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.recorder.total()
+    }
+
+    fn send_at(&self, client: Client, rate: u32) {
+        let (stop, tasks, recorder) = (self.stop.clone(), self.tasks.clone(), self.recorder.clone());
+        let in_flight = Arc::new(Semaphore::new(MAX_IN_FLIGHT));
+        let start = Instant::now();
+        let due = move |i: u32| start + Duration::from_secs(1) / rate.max(1) * i;
+        self.tasks.spawn(stop.run_until_cancelled_owned(async move {
+            for due in (0..).map(due) {
+                sleep_until(due.into()).await;
+                let Ok(slot) = in_flight.clone().acquire_owned().await else { return };
+                let (mut session, recorder) = (client.session(), recorder.clone());
+                tasks.spawn(async move {
+                    let answer = session.exchange().await;
+                    recorder.record(&answer, due, Instant::now());
+                    drop(slot);
+                });
+            }
+        }));
+    }
+
+    fn send_in_turn(&self, client: Client) {
+        let (stop, recorder) = (self.stop.clone(), self.recorder.clone());
+        self.tasks.spawn(async move {
+            let mut session = client.session();
+            while !stop.is_cancelled() {
+                let start = Instant::now();
+                let answer = session.exchange().await;
+                recorder.record(&answer, start, Instant::now());
+                if answer.is_err() {
+                    // What refuses connections must not be asked a million times a second.
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        });
+    }
+}
