@@ -50,6 +50,10 @@ check: ## the inner loop: formatting, lints, unit and integration tests; no clus
 	@$(step) "clippy" cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
 	@$(step) "unit and integration tests" cargo test --quiet --locked --workspace
 
+.PHONY: crds
+crds: ## write what is generated from the API's types: crds/, the chart's definitions, docs/reference.md
+	@$(step) "generating" cargo run --quiet --locked --package evenkeel-crds --bin crdgen
+
 .PHONY: chart-check
 chart-check: cluster-binaries ## lint the Helm chart and render it
 	@$(cluster_environment) $(step) "chart" scripts/check-chart

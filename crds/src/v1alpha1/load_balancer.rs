@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use ipnet::IpNet;
 use kube::CustomResource;
 use kube::KubeSchema;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::common::{Duration, StatusCondition, seconds};
+use super::common::{DNS_LABEL, Duration, StatusCondition, duration_between, networks, seconds};
 
 /// A load balancer: ports that are listened on, and rules that say which target group answers.
 #[derive(CustomResource, Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
@@ -20,35 +20,57 @@ use super::common::{Duration, StatusCondition, seconds};
     shortname = "lb",
     category = "evenkeel",
     namespaced,
-    status = "LoadBalancerStatus"
+    status = "LoadBalancerStatus",
+    doc = "A load balancer: ports that are listened on, and rules that say which target group answers.",
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("the Service gets the name of the load balancer: use lower-case letters, digits and dashes, beginning with a letter"),
+    printcolumn(name = "Address", type_ = "string", json_path = ".status.addresses[0]", description = "The first address through which clients reach it"),
+    printcolumn(name = "Proxies", type_ = "integer", json_path = ".status.proxies.ready", description = "Proxies that are ready"),
+    printcolumn(name = "Programmed", type_ = "string", json_path = ".status.conditions[?(@.type=='Programmed')].status", description = "Whether every proxy has the current configuration"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status", description = "Whether it serves"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Type", type_ = "string", json_path = ".spec.service.type", priority = 1, description = "Kind of Service in front of the proxies"),
+    printcolumn(name = "DNS name", type_ = "string", json_path = ".status.dnsName", priority = 1, description = "The host name through which clients reach it"),
+    printcolumn(name = "Wanted", type_ = "integer", json_path = ".spec.replicas", priority = 1, description = "Proxies that are wanted"),
+    printcolumn(name = "Up to date", type_ = "integer", json_path = ".status.proxies.upToDate", priority = 1, description = "Proxies that have the current configuration")
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.listeners.all(a, self.listeners.exists_one(b, b.port == a.port))").message("two listeners have the same port: give each listener a port of its own"))]
+#[x_kube(validation = Rule::new("self.listeners.all(a, !has(a.nodePort) || self.listeners.exists_one(b, has(b.nodePort) && b.nodePort == a.nodePort))").message("two listeners have the same nodePort: give each listener a nodePort of its own, or leave it out and the cluster chooses one"))]
+#[x_kube(validation = Rule::new("self.service.type != 'ClusterIP' || self.listeners.all(l, !has(l.nodePort))").message("a Service of type ClusterIP has no node ports: leave out nodePort, or set service.type to NodePort or LoadBalancer"))]
+#[x_kube(validation = Rule::new("self.listeners.map(l, size(l.rules)).sum() <= 1000").message("a load balancer has at most 1000 rules, all listeners together: move some listeners to another load balancer"))]
 pub struct LoadBalancerSpec {
     /// How many proxies serve this load balancer, spread over zones and nodes. From 1 to 100.
     #[serde(default = "default_replicas")]
+    #[schemars(range(min = 1, max = 100))]
     pub replicas: u16,
     /// The Service through which clients reach the proxies.
     #[serde(default)]
     pub service: ServiceSpec,
     /// How long a stopping proxy lets requests in flight finish. From 0s to 1h.
     #[serde(default = "default_drain_timeout")]
+    #[schemars(length(max = 20))]
+    #[x_kube(validation = duration_between("drainTimeout", "0s", "1h", "60s"))]
     pub drain_timeout: Duration,
     /// While true, deleting this load balancer is refused: it stays, with a condition that says so, until this is set to false.
     #[serde(default)]
     pub deletion_protection: bool,
     /// The ports to listen on, at least one, at most 50.
+    #[schemars(length(min = 1, max = 50))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub listeners: Vec<Listener>,
 }
 
 /// How the proxies are exposed.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq, Default)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq, Default)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.type != 'ClusterIP' || !has(self.externalTrafficPolicy)").message("a Service of type ClusterIP has no external traffic: leave out externalTrafficPolicy, or set type to NodePort or LoadBalancer"))]
 pub struct ServiceSpec {
     /// Kind of Service.
     #[serde(default, rename = "type")]
     pub type_: ServiceType,
     /// Annotations of the Service: how cloud providers' balancers and external-dns are configured.
     #[serde(default)]
+    #[schemars(extend("maxProperties" = 50))]
     pub annotations: BTreeMap<String, String>,
     /// `Local` keeps the client's address and avoids a hop; `Cluster` answers on every node. When absent: `Local` for
     /// LoadBalancer, `Cluster` for NodePort. Not allowed for ClusterIP.
@@ -78,29 +100,42 @@ pub enum ExternalTrafficPolicy {
 }
 
 /// A port that is listened on and what happens to what arrives there.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.protocol != 'TCP' || size(self.rules) == 0").message("a TCP listener has no rules: leave them out, its defaultAction takes every connection"))]
+#[x_kube(validation = Rule::new("self.protocol != 'TCP' || (has(self.defaultAction.forward) && size(self.defaultAction.forward.targetGroups) == 1)").message("a TCP listener can only forward to one target group: write defaultAction: {forward: {targetGroups: [{name: ...}]}}"))]
 pub struct Listener {
     /// Name of the listener, unique in this load balancer; also the name of the Service's port.
+    #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
     pub name: String,
-    /// Port of the Service; the proxies listen on the same number. Unique in this load balancer.
+    /// Port of the Service; the proxies listen on the same number. Unique in this load balancer, and not 9902, where
+    /// the proxies answer health checks and metrics.
+    #[schemars(range(min = 1, max = 65535))]
+    #[x_kube(validation = Rule::new("self != 9902").message("port 9902 is where the proxies answer health checks and metrics: choose another port"))]
     pub port: u16,
     /// What is spoken on this port.
     #[serde(default)]
     pub protocol: ListenerProtocol,
     /// The port on every node. When absent the cluster chooses one. Not allowed for ClusterIP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
     pub node_port: Option<u16>,
-    /// Like a security group: the networks that may connect, checked when a connection is accepted.
+    /// Like a security group: the networks that may connect, in CIDR notation, checked when a
+    /// connection is accepted. From 1 to 100.
     #[serde(default = "everyone")]
-    #[schemars(with = "Vec<String>")]
+    #[schemars(schema_with = "allowed_sources")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
     pub allowed_sources: Vec<IpNet>,
     /// A client connection without a byte in either direction for so long is closed. From 1s to 4000s.
     #[serde(default = "default_idle_timeout")]
+    #[schemars(length(max = 20))]
+    #[x_kube(validation = duration_between("idleTimeout", "1s", "4000s", "60s"))]
     pub idle_timeout: Duration,
-    /// What to do with which requests, lowest priority first. Only for HTTP.
+    /// What to do with which requests, lowest priority first. Only for HTTP. At most 1000, all listeners together.
     #[serde(default)]
-    pub rules: Vec<Rule>,
+    #[schemars(length(max = 1000))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["priority".into()]))]
+    pub rules: Vec<super::Rule>, // by its path, because the derive brings a `Rule` of its own into scope
     /// What to do when no rule matches.
     pub default_action: Action,
 }
@@ -120,8 +155,10 @@ pub enum ListenerProtocol {
 #[serde(rename_all = "camelCase")]
 pub struct Rule {
     /// Rules are tried from the lowest to the highest. From 1 to 50000, unique in the listener.
+    #[schemars(range(min = 1, max = 50000))]
     pub priority: u32,
-    /// All must hold; within one, any value suffices. At least one, at most 5 values in all.
+    /// All must hold; within one, any value suffices. From 1 to 5.
+    #[schemars(length(min = 1, max = 5))]
     pub conditions: Vec<Condition>,
     /// What to do with a request that matches.
     pub action: Action,
@@ -130,18 +167,22 @@ pub struct Rule {
 /// One condition on a request: exactly one of its members.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.path), has(self.host), has(self.header), has(self.method), has(self.query), has(self.sourceIp)].exists_one(present, present)").message("a condition has exactly one of path, host, header, method, query and sourceIp: write several conditions if all must hold"))]
 pub struct Condition {
     /// The path, without the query; case-sensitive; `*` matches any characters, `?` exactly one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "path_patterns")]
     pub path: Option<Patterns>,
     /// The host, without the port; not case-sensitive; `*` and `?` as for paths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "host_patterns")]
     pub host: Option<Patterns>,
     /// A header's value; not case-sensitive; `*` and `?` as for paths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<HeaderCondition>,
     /// The method, exactly as written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "methods")]
     pub method: Option<Patterns>,
     /// A pair of the query string; not case-sensitive; `*` and `?` as for paths.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,8 +205,10 @@ pub struct Patterns {
 #[serde(rename_all = "camelCase")]
 pub struct HeaderCondition {
     /// Name of the header; not case-sensitive.
+    #[schemars(length(min = 1, max = 40), regex(pattern = TOKEN))]
     pub name: String,
     /// From 1 to 5 values of at most 128 characters.
+    #[schemars(length(min = 1, max = 5), inner(length(max = 128)))]
     pub values: Vec<String>,
 }
 
@@ -174,6 +217,7 @@ pub struct HeaderCondition {
 #[serde(rename_all = "camelCase")]
 pub struct QueryCondition {
     /// From 1 to 5 pairs, of which any may match.
+    #[schemars(length(min = 1, max = 5))]
     pub pairs: Vec<QueryPair>,
 }
 
@@ -183,8 +227,10 @@ pub struct QueryCondition {
 pub struct QueryPair {
     /// The key; when absent any key will do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 128))]
     pub key: Option<String>,
     /// The value.
+    #[schemars(length(max = 128))]
     pub value: String,
 }
 
@@ -193,13 +239,14 @@ pub struct QueryPair {
 #[serde(rename_all = "camelCase")]
 pub struct SourceIpCondition {
     /// From 1 to 5 networks in CIDR notation, of which any may contain the client's address.
-    #[schemars(with = "Vec<String>")]
+    #[schemars(schema_with = "source_networks")]
     pub values: Vec<IpNet>,
 }
 
 /// What to do with a request: exactly one of its members.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("[has(self.forward), has(self.redirect), has(self.fixedResponse)].exists_one(present, present)").message("an action has exactly one of forward, redirect and fixedResponse"))]
 pub struct Action {
     /// Pass it to a target.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -213,10 +260,13 @@ pub struct Action {
 }
 
 /// Target groups and their shares.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.targetGroups.exists(group, group.weight > 0)").message("every target group has weight 0, so nothing would be served: give at least one a weight from 1 to 999"))]
 pub struct Forward {
     /// From 1 to 5 target groups; each request goes to one of them, chosen by weight.
+    #[schemars(length(min = 1, max = 5))]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub target_groups: Vec<WeightedTargetGroup>,
 }
 
@@ -225,46 +275,59 @@ pub struct Forward {
 #[serde(rename_all = "camelCase")]
 pub struct WeightedTargetGroup {
     /// Name of a TargetGroup in this namespace.
+    #[schemars(length(min = 1, max = 63), regex(pattern = DNS_LABEL))]
     pub name: String,
     /// Its share is its weight over the sum of all weights. From 0 to 999; 0 sends nothing there.
     #[serde(default = "default_weight")]
+    #[schemars(range(max = 999))]
     pub weight: u16,
 }
 
 /// Where to send the client. `#{protocol}`, `#{host}`, `#{port}`, `#{path}` and `#{query}` stand for the request's own.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("self.protocol != '#{protocol}' || self.host != '#{host}' || self.port != '#{port}' || self.path != '/#{path}' || self.query != '#{query}'").message("a redirect to the same address never ends: change at least one of protocol, host, port, path and query"))]
 pub struct Redirect {
     /// 301 (permanent) or 302 (temporary).
+    #[schemars(extend("enum" = [301, 302]))]
     pub status_code: u16,
     /// `HTTP`, `HTTPS` or `#{protocol}`.
     #[serde(default = "keep_protocol")]
+    #[schemars(extend("enum" = ["HTTP", "HTTPS", "#{protocol}"]))]
     pub protocol: String,
     /// A host name or `#{host}`.
     #[serde(default = "keep_host")]
+    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[!-.0-~]+$"))]
     pub host: String,
     /// A port number or `#{port}`.
     #[serde(default = "keep_port")]
+    #[schemars(length(min = 1, max = 7))]
+    #[x_kube(validation = Rule::new("self == '#{port}' || (self.matches('^[1-9][0-9]*$') && int(self) <= 65535)").message("port is a number from 1 to 65535 in quotes, or '#{port}' for the request's own"))]
     pub port: String,
     /// An absolute path.
     #[serde(default = "keep_path")]
+    #[schemars(length(min = 1, max = 128), regex(pattern = r"^/[!-~]*$"))]
     pub path: String,
     /// The query without its question mark; empty for none.
     #[serde(default = "keep_query")]
+    #[schemars(length(max = 128), regex(pattern = r"^[!-~]*$"))]
     pub query: String,
 }
 
 /// An answer that needs no target.
-#[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
+#[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct FixedResponse {
     /// A status of 2XX, 4XX or 5XX.
+    #[schemars(range(min = 200, max = 599))]
+    #[x_kube(validation = Rule::new("self < 300 || self >= 400").message("statusCode is 2XX, 4XX or 5XX: to send the client elsewhere, use a redirect"))]
     pub status_code: u16,
     /// Media type of the body.
     #[serde(default)]
     pub content_type: ContentType,
     /// The body, at most 1024 characters.
     #[serde(default)]
+    #[schemars(length(max = 1024))]
     pub message_body: String,
 }
 
@@ -340,6 +403,49 @@ pub struct ListenerStatus {
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<StatusCondition>,
+}
+
+/// What RFC 9110 calls a token: names of headers, methods.
+const TOKEN: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
+
+fn path_patterns(_: &mut SchemaGenerator) -> Schema {
+    patterns(
+        "^[/*?]",
+        "From 1 to 5 paths of at most 128 characters, each of which begins with `/`, `*` or `?`.",
+    )
+}
+
+fn host_patterns(_: &mut SchemaGenerator) -> Schema {
+    patterns("^[0-9A-Za-z.*?:\\[\\]_-]+$", "From 1 to 5 host names of at most 128 characters.")
+}
+
+fn methods(_: &mut SchemaGenerator) -> Schema {
+    patterns(TOKEN, "From 1 to 5 methods of at most 128 characters.")
+}
+
+/// The schema of [`Patterns`] whose values match a regular expression.
+fn patterns(pattern: &str, description: &str) -> Schema {
+    json_schema!({
+        "type": "object",
+        "required": ["values"],
+        "properties": {
+            "values": {
+                "description": description,
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 5,
+                "items": { "type": "string", "minLength": 1, "maxLength": 128, "pattern": pattern },
+            },
+        },
+    })
+}
+
+fn allowed_sources(_: &mut SchemaGenerator) -> Schema {
+    networks(100)
+}
+
+fn source_networks(_: &mut SchemaGenerator) -> Schema {
+    networks(5)
 }
 
 fn default_replicas() -> u16 {
