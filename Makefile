@@ -30,7 +30,7 @@ help: ## list the verbs
 demo: ## from nothing to a running show: cluster, images, charts, examples, a traffic spike, a summary
 	@$(MAKE) tools-demo
 	@$(MAKE) -j2 cluster-binaries images
-	@$(MAKE) cluster-up load
+	@for verb in cluster-up load; do $(MAKE) $$verb; done
 	@$(environment) $(step) "the demo" scripts/cargo-static run --quiet --package evenkeel-tests --bin demo
 
 .PHONY: test
@@ -38,7 +38,7 @@ test: ## everything: lint, unit and integration tests, charts, end to end on a c
 	@$(MAKE) tools-test
 	@$(MAKE) -j2 cluster-binaries check
 	@$(MAKE) chart-check
-	@if $(cluster) status >/dev/null 2>&1; then $(MAKE) e2e; else $(MAKE) e2e cluster-down; fi
+	@if $(cluster) status >/dev/null 2>&1; then $(MAKE) e2e; else $(MAKE) e2e; $(MAKE) cluster-down; fi
 
 # ── while developing ─────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -59,14 +59,16 @@ chart-check: cluster-binaries ## lint the Helm chart and render it
 	@$(cluster_environment) $(step) "chart" scripts/check-chart
 
 .PHONY: e2e
-e2e: images cluster-up load ## end to end on a cluster that is started if need be; ONLY=name runs one test
+e2e: ## end to end on a cluster that is started if need be; ONLY=name runs one test
+	@for verb in images cluster-up load; do $(MAKE) $$verb; done
 	@$(environment) $(step) "chart, judged by the API server" scripts/check-chart --server
 	@$(environment) $(step) "end to end" cargo test --locked --package evenkeel-tests --test '*' -- --ignored --test-threads=$(E2E_THREADS) $(ONLY)
 
 .PHONY: audit
 audit: ## known vulnerabilities, licences and duplicates among the dependencies (compiles cargo-deny the first time: minutes)
 	@command -v cargo-deny >/dev/null || $(step) "installing cargo-deny" cargo install --locked --quiet cargo-deny
-	@$(step) "dependencies" cargo deny --locked check
+	@$(step) "licences, bans and sources of the dependencies" cargo deny --locked check licenses bans sources
+	@$(step) "known vulnerabilities (from RustSec's database on GitHub)" cargo deny --locked check advisories
 
 .PHONY: images
 images: ## the container images, as archives in target/images
