@@ -74,13 +74,19 @@ pub struct Entry {
 /// Where entries are handed in.
 #[derive(Clone, Debug)]
 pub struct AccessLog {
-    sender: Option<mpsc::Sender<Entry>>,
+    sender: Option<mpsc::Sender<Message>>,
     dropped: Counter,
 }
 
-/// The thread that writes; [`Writer::finish`] waits until it has written all.
 #[derive(Debug)]
-pub struct Writer(Option<JoinHandle<()>>);
+enum Message {
+    Line(Box<Entry>),
+    End,
+}
+
+/// The thread that writes; [`Writer::finish`] waits until it has written all.
+#[derive(Debug, Default)]
+pub struct Writer(Option<(mpsc::Sender<Message>, JoinHandle<()>)>);
 
 impl AccessLog {
     /// A log that takes nothing.
@@ -104,7 +110,7 @@ impl AccessLog {
         let (sender, receiver) = mpsc::channel(queue);
         let thread =
             std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(receiver, out))?;
-        Ok((Self { sender: Some(sender), dropped }, Writer(Some(thread))))
+        Ok((Self { sender: Some(sender.clone()), dropped }, Writer(Some((sender, thread)))))
     }
 
     /// Whether entries are wanted; making one costs allocations.
@@ -115,32 +121,28 @@ impl AccessLog {
     /// Hands in an entry, never waiting.
     pub fn log(&self, entry: Entry) {
         let Some(sender) = &self.sender else { return };
-        if sender.try_send(entry).is_err() {
+        if sender.try_send(Message::Line(Box::new(entry))).is_err() {
             self.dropped.inc();
         }
     }
 }
 
 impl Writer {
-    /// A writer that has nothing to write.
-    pub fn none() -> Self {
-        Self(None)
-    }
-
-    /// Waits until everything handed in is written. All clones of the [`AccessLog`] must be gone.
+    /// Waits until everything handed in so far is written. Must not be called from within an asynchronous task.
     pub fn finish(self) {
-        if let Some(thread) = self.0 {
+        if let Some((sender, thread)) = self.0 {
+            let _ = sender.blocking_send(Message::End);
             let _ = thread.join();
         }
     }
 }
 
-fn write_all(mut entries: mpsc::Receiver<Entry>, out: Box<dyn Write + Send>) {
+fn write_all(mut messages: mpsc::Receiver<Message>, out: Box<dyn Write + Send>) {
     let mut out = BufWriter::with_capacity(64 * 1024, out);
     let mut failing = false;
-    while let Some(entry) = entries.blocking_recv() {
-        let written =
-            write_line(&mut out, &entry).and_then(|()| if entries.is_empty() { out.flush() } else { Ok(()) });
+    while let Some(Message::Line(entry)) = messages.blocking_recv() {
+        let written = write_line(&mut out, &entry);
+        let written = written.and_then(|()| if messages.is_empty() { out.flush() } else { Ok(()) });
         report_change(&mut failing, written);
     }
     let _ = out.flush();
@@ -234,7 +236,7 @@ mod tests {
         }
         // The writer holds at most one, the channel two.
         assert!((7..=8).contains(&dropped.get()), "{}", dropped.get());
-        drop((open, log));
+        drop(open);
         writer.finish();
     }
 }

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::balance::Lineup;
 use crate::cells::{Cell, Verdict};
+use crate::retry::Budget;
 
 /// A target as a snapshot describes it, and its cell.
 #[derive(Debug)]
@@ -43,6 +44,7 @@ pub struct Group {
     name: String,
     lineup: ArcSwap<Lineup>,
     stats: Arc<GroupStats>,
+    budget: Budget,
     members: Mutex<Members>,
 }
 
@@ -80,6 +82,7 @@ impl Group {
             name: name.into(),
             lineup: ArcSwap::from_pointee(Lineup::default()),
             stats: Arc::default(),
+            budget: Budget::default(),
             members: Mutex::default(),
         }
     }
@@ -98,6 +101,11 @@ impl Group {
     /// Its counts.
     pub fn stats(&self) -> &GroupStats {
         &self.stats
+    }
+
+    /// Retries that its requests may cost.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// How its targets are spoken to, chosen and checked.
@@ -194,6 +202,7 @@ pub struct GroupStats {
     requests: AtomicU64,
     no_target: AtomicU64,
     latency: [AtomicU64; LATENCY_BOUNDS.len() + 1],
+    latency_micros: AtomicU64,
 }
 
 impl GroupStats {
@@ -213,6 +222,7 @@ impl GroupStats {
         if let Some(count) = self.latency.get(bucket) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        self.latency_micros.fetch_add(latency.as_micros() as u64, Ordering::Relaxed);
     }
 
     /// Requests, retries not counted.
@@ -223,6 +233,11 @@ impl GroupStats {
     /// Of these, those that found no target.
     pub fn no_target(&self) -> u64 {
         self.no_target.load(Ordering::Relaxed)
+    }
+
+    /// Sum of the requests' times to the response head.
+    pub fn latency_sum(&self) -> Duration {
+        Duration::from_micros(self.latency_micros.load(Ordering::Relaxed))
     }
 
     /// Requests by time to the response head: one count for each of [`LATENCY_BOUNDS`], and one for the slower ones.

@@ -9,18 +9,24 @@
 
 pub mod access_log;
 pub mod action;
+pub mod admin;
 pub mod apply;
 pub mod args;
 pub mod balance;
 pub mod cells;
+pub mod drain;
 pub mod errors;
 pub mod group;
 pub mod headers;
+pub mod http;
+pub mod listeners;
 pub mod metrics;
 pub mod pattern;
 pub mod pick;
+pub mod proxy;
 pub mod request;
 pub mod retry;
 pub mod route;
 pub mod stream;
 pub mod table;
+pub mod tcp;

@@ -2,7 +2,8 @@
 //!
 //! A listener's counters are looked up once, when it is opened ([`Metrics::listener`]), so that a request takes no lock
 //! and no allocation to be counted. What is counted by target group and target lives in the core, which the operator's
-//! reports read too.
+//! reports read too;
+//! [`groups`] shows it at each scrape.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use evenkeel_proxy_api::report::LATENCY_BOUNDS;
+use evenkeel_proxy_api::snapshot::Version;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -18,6 +20,8 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::errors::Reason;
+
+pub mod groups;
 
 /// Every family; the registry given to [`Metrics::register`] shows them.
 #[derive(Debug, Default)]
@@ -39,14 +43,9 @@ pub struct Metrics {
     pub retries_over_budget: Counter,
     /// Attempts to connect to a target that failed.
     pub connect_failures: Counter,
-    /// Epoch of the snapshot in force.
-    pub snapshot_epoch: Gauge,
-    /// Counter of the snapshot in force.
-    pub snapshot_counter: Gauge,
-    /// When the snapshot in force was applied, in seconds since 1970.
-    pub snapshot_applied: Gauge,
-    /// Resources of the last snapshot that were rejected.
-    pub snapshot_rejections: Gauge,
+    snapshot_epoch: Gauge,
+    snapshot_counter: Gauge,
+    snapshot_applied: Gauge,
     /// 1 while there is a stream to the operator.
     pub control_connected: Gauge,
 }
@@ -73,6 +72,8 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// What is counted of one listener.
 #[derive(Debug)]
 pub struct ListenerMetrics {
+    /// The listener's name.
+    pub name: Arc<str>,
     requests: [Counter; CLASSES.len()],
     errors: Vec<Counter>,
     /// From a request's head to the end of its answer.
@@ -109,9 +110,11 @@ impl ListenerMetrics {
 
 impl Metrics {
     /// The counters of the listener of this name.
-    pub fn listener(&self, name: &Arc<str>) -> ListenerMetrics {
+    pub fn listener(&self, name: &str) -> ListenerMetrics {
+        let name: Arc<str> = name.into();
         let label = ListenerName { listener: name.clone() };
         ListenerMetrics {
+            name: name.clone(),
             requests: CLASSES.map(|status| {
                 self.requests.get_or_create_owned(&ListenerStatus { listener: name.clone(), status })
             }),
@@ -132,6 +135,13 @@ impl Metrics {
             received: self.received.get_or_create_owned(&label),
             sent: self.sent.get_or_create_owned(&label),
         }
+    }
+
+    /// Notes that the snapshot of this version is in force from now on.
+    pub fn snapshot_applied(&self, version: Version) {
+        self.snapshot_epoch.set(version.epoch as i64);
+        self.snapshot_counter.set(version.counter as i64);
+        self.snapshot_applied.set(jiff::Timestamp::now().as_second());
     }
 
     /// Shows everything in this registry.
@@ -203,15 +213,28 @@ impl Metrics {
             self.snapshot_applied.clone(),
         );
         registry.register(
-            "snapshot_rejections",
-            "Resources of the last snapshot that were rejected",
-            self.snapshot_rejections.clone(),
-        );
-        registry.register(
             "control_connected",
             "1 while there is a stream to the operator",
             self.control_connected.clone(),
         );
+    }
+}
+
+/// Counts one in until it is dropped.
+#[derive(Debug)]
+pub struct Present(Gauge);
+
+impl Present {
+    /// Counts one in.
+    pub fn count(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
@@ -280,7 +303,7 @@ mod tests {
     #[test]
     fn an_answer_is_counted_by_the_class_of_its_status() {
         let metrics = Metrics::default();
-        let listener = metrics.listener(&"web".into());
+        let listener = metrics.listener("web");
         for status in [200, 204, 404, 503, 700, 0] {
             listener.count_answer(status);
         }
@@ -300,7 +323,7 @@ mod tests {
     #[test]
     fn a_duration_falls_into_the_first_bucket_that_holds_it() {
         let metrics = Metrics::default();
-        let listener = metrics.listener(&"web".into());
+        let listener = metrics.listener("web");
         for ms in [1, 3, 60_000] {
             listener.duration.observe(Duration::from_millis(ms));
         }

@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::protocols::raw_connect::ProxyDigest;
@@ -29,18 +30,42 @@ pub struct Connection {
     pub client: SocketAddr,
     /// Where it connected to.
     pub local: SocketAddr,
-    passed: AtomicU64,
+    received: AtomicU64,
+    sent: AtomicU64,
 }
 
 impl Connection {
     /// Between these two.
     pub fn new(client: SocketAddr, local: SocketAddr) -> Self {
-        Self { client, local, passed: AtomicU64::new(0) }
+        Self { client, local, received: AtomicU64::new(0), sent: AtomicU64::new(0) }
     }
 
-    /// Bytes in either direction so far.
-    pub fn passed(&self) -> u64 {
-        self.passed.load(Ordering::Relaxed)
+    /// Bytes from the client so far.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Bytes to the client so far.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    fn passed(&self) -> u64 {
+        self.received() + self.sent()
+    }
+}
+
+/// Ready once nothing has passed, in neither direction, for `timeout`. It looks four times in that time, so it may take a
+/// quarter longer.
+pub async fn silent(connection: Arc<Connection>, timeout: Duration) {
+    const LOOKS: u32 = 4;
+    let mut passed = connection.passed();
+    let mut quiet = 0;
+    while quiet < LOOKS {
+        tokio::time::sleep(timeout / LOOKS).await;
+        let now = connection.passed();
+        quiet = if now == passed { quiet + 1 } else { 0 };
+        passed = now;
     }
 }
 
@@ -59,13 +84,13 @@ impl ClientStream {
     }
 
     fn count_received(&self, bytes: usize) {
-        self.connection.passed.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.connection.received.fetch_add(bytes as u64, Ordering::Relaxed);
         self.metrics.received.inc_by(bytes as u64);
     }
 
     fn count_sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = written {
-            self.connection.passed.fetch_add(bytes as u64, Ordering::Relaxed);
+            self.connection.sent.fetch_add(bytes as u64, Ordering::Relaxed);
             self.metrics.sent.inc_by(bytes as u64);
         }
         written
@@ -73,11 +98,18 @@ impl ClientStream {
 }
 
 impl AsyncRead for ClientStream {
+    /// Whoever waits for the client has said what there is to say for now: it is sent. Pingora itself flushes an answer of
+    /// known length only at its end, so a slow one would be stuck here.
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.io.buffer().is_empty()
+            && let Poll::Ready(Err(error)) = Pin::new(&mut self.io).poll_flush(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if read.is_ready() {
@@ -149,5 +181,24 @@ impl GetProxyDigest for ClientStream {
 impl GetSocketDigest for ClientStream {
     fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_silent_when_nothing_passed_for_the_whole_time() {
+        let address = "127.0.0.1:1".parse().unwrap();
+        let connection = Arc::new(Connection::new(address, address));
+        let began = Instant::now();
+        let silent = tokio::spawn(silent(connection.clone(), Duration::from_secs(60)));
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        connection.received.fetch_add(1, Ordering::Relaxed);
+        silent.await.unwrap();
+        assert_eq!(began.elapsed(), Duration::from_secs(120), "seen at 60 s, and a whole time after that");
     }
 }

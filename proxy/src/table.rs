@@ -51,6 +51,11 @@ impl Listener {
             || self.allowed_sources.iter().any(|network| network.contains(&source))
     }
 
+    /// What it was made of.
+    pub fn source(&self) -> &snapshot::Listener {
+        &self.source
+    }
+
     /// The groups that it forwards to.
     pub fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
         let actions = self.rules.iter().map(|rule| &rule.action).chain([&self.default_action]);

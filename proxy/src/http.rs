@@ -1,0 +1,140 @@
+//! The carrier for HTTP/1.1 and h2c clients, over pingora-proxy.
+//!
+//! ```text
+//! connection ─sniff─► Pingora's h1 or h2 server ─► one Flight per request ─► HttpProxy ─► hooks (one file each)
+//!
+//! request_filter    route → action                 response       header policy, latency, connection hygiene
+//! upstream_peer     pick                           retries        what a failed attempt means
+//! upstream_request  header policy                  logging        record
+//! ```
+//!
+//! The hooks hold no logic: they delegate to the core, which other carriers use as well.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::server::ShutdownWatch;
+use pingora_core::server::configuration::ServerConf;
+use pingora_proxy::{HttpProxy, http_proxy};
+use tokio::net::TcpStream;
+
+use crate::access_log::AccessLog;
+use crate::listeners::Port;
+use crate::metrics::Metrics;
+use crate::stream::{ClientStream, Connection};
+
+mod answer;
+mod context;
+mod flight;
+mod hooks;
+mod logging;
+mod request_filter;
+mod response;
+mod retries;
+mod sniff;
+mod upstream_peer;
+mod upstream_request;
+mod view;
+
+pub use upstream_peer::CONNECT_TIMEOUT;
+
+use context::Scope;
+use hooks::Hooks;
+pub(crate) use logging::milliseconds;
+
+/// Idle connections to targets that are kept, over all targets.
+const POOL_SIZE: usize = 1024;
+
+/// What the carrier needs from the rest of the proxy.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// The access log.
+    pub access_log: AccessLog,
+    /// When the proxy started; retry budgets count from there.
+    pub started: Instant,
+}
+
+/// Serves HTTP connections of every listener, with one pool of connections to targets.
+pub struct HttpCarrier {
+    proxy: Arc<HttpProxy<Hooks>>,
+}
+
+impl fmt::Debug for HttpCarrier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpCarrier").finish_non_exhaustive()
+    }
+}
+
+impl HttpCarrier {
+    /// With these counters and this log; `threads` is the number of threads that serve.
+    pub fn new(shared: Shared, threads: usize) -> Self {
+        let conf = ServerConf { threads, upstream_keepalive_pool_size: POOL_SIZE, ..ServerConf::default() };
+        Self { proxy: Arc::new(http_proxy(&Arc::new(conf), Hooks { shared })) }
+    }
+
+    /// Serves a client's connection until it ends.
+    pub async fn serve(&self, socket: TcpStream, connection: Arc<Connection>, port: Arc<Port>) {
+        let listening = port.listening();
+        let idle = listening.table.idle_timeout;
+        let h2 = tokio::select! {
+            sniffed = tokio::time::timeout(idle, sniff::is_h2(&socket)) => match sniffed {
+                Ok(Ok(h2)) => h2,
+                Ok(Err(_)) | Err(_) => return,
+            },
+            () = port.closed() => return,
+        };
+        let stream: Stream =
+            Box::new(ClientStream::new(socket, connection.clone(), listening.metrics.clone()));
+        let leaving = port.leaving();
+        let app = App { proxy: self.proxy.clone(), connection, port, idle, options: options(h2, idle) };
+        Arc::new(app).process_new(stream, &leaving).await;
+    }
+}
+
+fn options(h2: bool, idle: Duration) -> HttpServerOptions {
+    let mut options = HttpServerOptions::default();
+    options.h2c = h2;
+    options.h2_idle_timeout = Some(idle);
+    options
+}
+
+/// One connection, as Pingora's servers see it: a request that they have found is taken to its flight.
+struct App {
+    proxy: Arc<HttpProxy<Hooks>>,
+    connection: Arc<Connection>,
+    port: Arc<Port>,
+    idle: Duration,
+    options: HttpServerOptions,
+}
+
+#[async_trait]
+impl HttpServerApp for App {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        session.set_pipelining_enabled(true);
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(whole_seconds(self.idle)));
+        }
+        let scope = Scope::new(self.port.clone(), self.connection.clone());
+        flight::fly(scope, self.proxy.process_new_http(session, shutdown)).await
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        Some(&self.options)
+    }
+}
+
+/// Pingora counts in seconds, and takes 0 for ever.
+fn whole_seconds(duration: Duration) -> u64 {
+    duration.as_millis().div_ceil(1_000).max(1) as u64
+}

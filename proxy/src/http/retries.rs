@@ -1,0 +1,96 @@
+//! What a failed attempt means: for the target, and for the request.
+
+use std::sync::Arc;
+
+use pingora_core::{Error, ErrorSource, ErrorType};
+use pingora_proxy::Session;
+
+use super::context::Context;
+use super::upstream_peer;
+use crate::errors::Reason;
+use crate::pick::{Outcome, pick};
+use crate::retry::{Body, Failure, MAX_ATTEMPTS, may_resend};
+
+/// There was no connection. It is of no use to try the same target again.
+pub(super) fn after_connect(session: &Session, ctx: &mut Context, mut error: Box<Error>) -> Box<Error> {
+    ctx.shared.metrics.connect_failures.inc();
+    ctx.reason = Some(Reason::of(&error, false));
+    let again = may_retry(session, ctx, Failure::Connect) && move_on(ctx);
+    error.set_retry(again);
+    error
+}
+
+/// There was a connection, and it broke, or the client's did.
+pub(super) fn after_exchange(
+    session: &mut Session,
+    ctx: &mut Context,
+    mut error: Box<Error>,
+    reused: bool,
+) -> Box<Error> {
+    let again = *error.esource() == ErrorSource::Upstream && {
+        let reason = reason(session, &error);
+        ctx.reason = Some(reason);
+        retry_stale(session, ctx, reason, reused)
+    };
+    error.set_retry(again);
+    error
+}
+
+/// A target that waits for the rest of the request is not the one that is late.
+fn reason(session: &mut Session, error: &Error) -> Reason {
+    if *error.etype() == ErrorType::ReadTimedout && !session.as_mut().is_body_done() {
+        return Reason::ClientTimeout;
+    }
+    Reason::of(error, true)
+}
+
+/// A target that is slow or talks nonsense will do so again. But one that closed a connection while a request was on its
+/// way there may well serve it over another, if there is no other target.
+fn retry_stale(session: &Session, ctx: &mut Context, reason: Reason, reused: bool) -> bool {
+    let failure = Failure::Exchange { reused, answer_begun: ctx.answer_begun };
+    let again = reason == Reason::TargetClosed && may_retry(session, ctx, failure);
+    if again {
+        move_on(ctx);
+    }
+    again
+}
+
+fn may_retry(session: &Session, ctx: &Context, failure: Failure) -> bool {
+    let method = &session.req_header().method;
+    if ctx.attempts >= MAX_ATTEMPTS || !may_resend(failure, method, body(session)) {
+        return false;
+    }
+    let metrics = &ctx.shared.metrics;
+    let granted =
+        ctx.group.as_ref().is_some_and(|group| group.budget().withdraw(ctx.shared.started.elapsed()));
+    if granted {
+        metrics.retries.inc()
+    } else {
+        metrics.retries_over_budget.inc()
+    };
+    granted
+}
+
+fn body(session: &Session) -> Body {
+    let session = session.as_ref();
+    if session.retry_buffer_truncated() {
+        Body::Gone
+    } else if session.body_bytes_read() == 0 {
+        Body::Untouched
+    } else {
+        Body::Kept
+    }
+}
+
+/// Goes to a target that was not tried. False when there is none: then the request stays where it is.
+fn move_on(ctx: &mut Context) -> bool {
+    let (Some(group), Some(current)) = (ctx.group.clone(), ctx.picked.take()) else { return false };
+    ctx.tried.push(Arc::clone(current.endpoint()));
+    let Ok(other) = pick(&group, &ctx.tried) else {
+        ctx.picked = Some(current);
+        return false;
+    };
+    current.finish(Outcome::Failed, None);
+    upstream_peer::take(ctx, other);
+    true
+}

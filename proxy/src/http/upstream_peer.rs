@@ -1,0 +1,74 @@
+//! Which target takes the request, and how it is connected to.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pingora_core::upstreams::peer::{HttpPeer, Peer};
+use pingora_core::{Error, ErrorType, Result};
+use pingora_proxy::Session;
+
+use super::answer;
+use super::context::Context;
+use crate::group::Endpoint;
+use crate::pick::{Picked, pick};
+
+/// No connection after so long is a failure, and another target is tried. Within a cluster a connection takes less than a
+/// millisecond; a second, as Linkerd has it, outlasts everything but a lost packet.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A connection that is not used is closed after so long: before the target does (Node.js: 5 s), or a request that is not
+/// idempotent could be lost in between.
+const POOL_IDLE: Duration = Duration::from_secs(4);
+
+/// Picks the first target. `Ok(false)` when there is none and the client has been told.
+pub(super) async fn pick_first(session: &mut Session, ctx: &mut Context) -> Result<bool> {
+    let picked = ctx.group.as_ref().and_then(|group| {
+        group.budget().deposit();
+        pick(group, &[]).ok()
+    });
+    match picked {
+        Some(picked) => {
+            take(ctx, picked);
+            Ok(true)
+        }
+        None => answer::no_target(session, ctx).await.map(|()| false),
+    }
+}
+
+/// The peer of the target that was picked, first or for a retry.
+pub(super) fn execute(ctx: &mut Context) -> Result<Box<HttpPeer>> {
+    let picked = ctx.picked.as_ref().ok_or_else(|| Error::new_in(ErrorType::InternalError))?;
+    let peer = peer(picked.endpoint(), ctx.listening.table.idle_timeout, ctx.upgrade);
+    ctx.attempts += 1;
+    ctx.connected = false;
+    ctx.reason = None;
+    ctx.attempt_began = Some(Instant::now());
+    Ok(Box::new(peer))
+}
+
+/// The request goes to this target, and is cut off when its drain's limit is reached.
+pub(super) fn take(ctx: &mut Context, picked: Picked) {
+    let endpoint = Arc::clone(picked.endpoint());
+    ctx.scope.controls.watch_target(Box::pin(async move { endpoint.cell.closing().await }));
+    ctx.picked = Some(picked);
+}
+
+fn peer(endpoint: &Endpoint, idle: Duration, upgrade: bool) -> HttpPeer {
+    let mut peer = HttpPeer::new(endpoint.address, false, String::new());
+    peer.group_key = pool_key(endpoint);
+    if let Some(options) = peer.get_mut_peer_options() {
+        options.connection_timeout = Some(CONNECT_TIMEOUT);
+        options.idle_timeout = Some(POOL_IDLE);
+        options.read_timeout = (!upgrade).then_some(idle);
+        options.write_timeout = Some(idle);
+    }
+    peer
+}
+
+/// Addresses are used again by other pods; a connection is only ever used for the target it was opened to.
+fn pool_key(endpoint: &Endpoint) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (endpoint.id(), endpoint.address.port()).hash(&mut hasher);
+    hasher.finish()
+}

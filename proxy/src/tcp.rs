@@ -1,0 +1,176 @@
+//! The carrier for TCP: one target for each connection, bytes in both directions.
+//!
+//! Each direction's end is passed on by itself: a client that has said everything still gets its answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::io::copy_bidirectional_with_sizes;
+use tokio::net::TcpStream;
+
+use crate::access_log::Entry;
+use crate::action::Action;
+use crate::errors::Reason;
+use crate::group::Group;
+use crate::http::{CONNECT_TIMEOUT, Shared, milliseconds};
+use crate::listeners::Listening;
+use crate::metrics::Present;
+use crate::pick::{Outcome, Picked, pick};
+use crate::retry::MAX_ATTEMPTS;
+use crate::stream::{ClientStream, Connection, silent};
+
+/// Bytes read at once, in each direction.
+const BUFFER: usize = 16 * 1024;
+
+/// Serves TCP connections of every listener.
+#[derive(Debug)]
+pub struct TcpCarrier {
+    shared: Shared,
+}
+
+/// How a session went.
+#[derive(Debug, Default)]
+struct Session {
+    group: Option<Arc<str>>,
+    target: Option<std::net::SocketAddr>,
+    attempts: u32,
+    latency: Option<Duration>,
+    reason: Option<Reason>,
+}
+
+impl TcpCarrier {
+    /// With these counters and this log.
+    pub fn new(shared: Shared) -> Self {
+        Self { shared }
+    }
+
+    /// Serves a client's connection until it ends.
+    pub async fn serve(&self, socket: TcpStream, connection: Arc<Connection>, listening: &Listening) {
+        let began = Instant::now();
+        let time = jiff::Timestamp::now();
+        let _in_flight = Present::count(&listening.metrics.in_flight);
+        let session = self.run(socket, &connection, listening).await;
+        if let Some(reason) = session.reason {
+            listening.metrics.count_error(reason);
+        }
+        listening.metrics.duration.observe(began.elapsed());
+        self.log(time, &connection, listening, session, began.elapsed());
+    }
+
+    async fn run(&self, socket: TcpStream, connection: &Arc<Connection>, listening: &Listening) -> Session {
+        let mut session = Session::default();
+        // Only forwarding makes sense for bytes; the table is refused where a TCP listener says otherwise.
+        let Action::Forward(forward) = &listening.table.default_action else { return session };
+        let Some(group) = forward.choose(&mut fastrand::Rng::new()) else {
+            session.reason = Some(Reason::NoTarget);
+            return session;
+        };
+        session.group = Some(group.name().into());
+        match self.connect(group, &mut session).await {
+            Ok((target, picked)) => {
+                let client = ClientStream::new(socket, connection.clone(), listening.metrics.clone());
+                let timeout = listening.table.idle_timeout;
+                session.reason = relay(client, target, connection, timeout, &picked).await;
+                let failed = session.reason.is_some_and(Reason::blames_target);
+                picked.finish(if failed { Outcome::Failed } else { Outcome::Succeeded }, session.latency);
+            }
+            Err(reason) => session.reason = Some(reason),
+        }
+        session
+    }
+
+    /// Connects to a target, and to another one where that fails: no byte of the client's is lost thereby.
+    async fn connect(&self, group: &Group, session: &mut Session) -> Result<(TcpStream, Picked), Reason> {
+        let mut tried = Vec::new();
+        let mut reason = Reason::NoTarget;
+        group.budget().deposit();
+        while session.attempts < MAX_ATTEMPTS {
+            let Ok(picked) = pick(group, &tried) else { return Err(reason) };
+            let endpoint = Arc::clone(picked.endpoint());
+            session.attempts += 1;
+            session.target = Some(endpoint.address);
+            let began = Instant::now();
+            match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(endpoint.address)).await {
+                Ok(Ok(target)) => {
+                    session.latency = Some(began.elapsed());
+                    return Ok((target, picked));
+                }
+                Ok(Err(_)) => reason = Reason::ConnectFailed,
+                Err(_) => reason = Reason::ConnectTimeout,
+            }
+            picked.finish(Outcome::Failed, None);
+            self.shared.metrics.connect_failures.inc();
+            if !self.may_retry(group) {
+                break;
+            }
+            tried.push(endpoint);
+        }
+        Err(reason)
+    }
+
+    fn may_retry(&self, group: &Group) -> bool {
+        let granted = group.budget().withdraw(self.shared.started.elapsed());
+        let metrics = &self.shared.metrics;
+        if granted {
+            metrics.retries.inc()
+        } else {
+            metrics.retries_over_budget.inc()
+        };
+        granted
+    }
+
+    fn log(
+        &self,
+        time: jiff::Timestamp,
+        connection: &Connection,
+        listening: &Listening,
+        session: Session,
+        duration: Duration,
+    ) {
+        if !self.shared.access_log.is_on() {
+            return;
+        }
+        let Session { group, target, attempts, latency, reason } = session;
+        self.shared.access_log.log(Entry {
+            time,
+            listener: listening.metrics.name.clone(),
+            protocol: "TCP",
+            client: connection.client,
+            method: None,
+            host: None,
+            path: None,
+            user_agent: None,
+            status: None,
+            rule: None,
+            target_group: group,
+            target,
+            attempts,
+            duration_ms: milliseconds(duration),
+            target_ms: latency.map(milliseconds),
+            received_bytes: connection.received(),
+            sent_bytes: connection.sent(),
+            reason: reason.map(Reason::as_str),
+        });
+    }
+}
+
+/// Copies until both directions have ended, one breaks, nothing passes for `timeout`, or the target's drain reaches its
+/// limit. Returns why it was cut off, if it was.
+async fn relay(
+    mut client: ClientStream,
+    mut target: TcpStream,
+    connection: &Arc<Connection>,
+    timeout: Duration,
+    picked: &Picked,
+) -> Option<Reason> {
+    let _ = target.set_nodelay(true);
+    tokio::select! {
+        copied = copy_bidirectional_with_sizes(&mut client, &mut target, BUFFER, BUFFER) => match copied {
+            Ok(_) => None,
+            // Which side broke is not said; a reset is how many a session ends.
+            Err(_) => Some(Reason::ClientClosed),
+        },
+        () = silent(connection.clone(), timeout) => Some(Reason::IdleTimeout),
+        () = picked.closing() => Some(Reason::DrainDeadline),
+    }
+}
