@@ -143,12 +143,26 @@ impl Namespace {
     /// # Errors
     /// When one of them is refused or does not become ready.
     pub async fn serve_web(&self, replicas: i32) -> Result<NodePort> {
+        self.serve_web_by(replicas, |_| {}).await
+    }
+
+    /// As [`Self::serve_web`], by a load balancer that is changed before it is applied.
+    ///
+    /// # Errors
+    /// When one of the objects is refused or does not become ready.
+    pub async fn serve_web_by(
+        &self,
+        replicas: i32,
+        change: impl FnOnce(&mut LoadBalancer),
+    ) -> Result<NodePort> {
         let port = self.node_port().await?;
         let mut web = fixtures::web(&self.environment.demo_app_image)?;
         (web.spec.scaling.min, web.spec.scaling.max) = (replicas, replicas.max(6));
+        let mut balancer = fixtures::balancer(port.number)?;
+        change(&mut balancer);
         self.apply(&web).await?;
         self.apply(&fixtures::web_group()?).await?;
-        self.apply(&fixtures::balancer(port.number)?).await?;
+        self.apply(&balancer).await?;
         self.until_programmed("shop").await?;
         self.until_healthy("web", replicas).await?;
         Ok(port)

@@ -33,6 +33,19 @@ pub fn balancer(node_port: u16) -> Result<LoadBalancer> {
     Ok(balancer)
 }
 
+/// The same load balancer, which answers everything itself, with that body.
+///
+/// # Errors
+/// When the template does not fit the type.
+pub fn answering(node_port: u16, body: &str) -> Result<LoadBalancer> {
+    let mut balancer = balancer(node_port)?;
+    for listener in &mut balancer.spec.listeners {
+        listener.default_action =
+            action(&format!("{{fixedResponse: {{statusCode: 200, messageBody: {body}}}}}"))?;
+    }
+    Ok(balancer)
+}
+
 /// The same under another name.
 pub fn named<K: Resource>(mut object: K, name: &str) -> K {
     object.meta_mut().name = Some(name.into());

@@ -11,10 +11,15 @@ pub mod tally;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::{Result, ensure};
 use tokio::sync::Semaphore;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+#[cfg(doc)]
+use crate::conditions::DEADLINE;
+use crate::conditions::eventually;
 
 pub use client::Client;
 pub use tally::{Recorder, Tally};
@@ -56,6 +61,19 @@ impl Load {
     /// What was counted so far.
     pub fn tally(&self) -> Tally {
         self.recorder.total()
+    }
+
+    /// Waits until so many requests have an outcome.
+    ///
+    /// # Errors
+    /// After [`DEADLINE`].
+    pub async fn reached(&self, requests: u64) -> Result<()> {
+        eventually(&format!("{requests} requests"), async || {
+            let tally = self.tally();
+            ensure!(tally.requests >= requests, "only {tally}");
+            Ok(())
+        })
+        .await
     }
 
     /// Sends nothing more, waits for the answers to what was sent, and returns everything that was counted.

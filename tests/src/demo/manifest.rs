@@ -80,7 +80,7 @@ fn of_kind<K: DeserializeOwned>(documents: &[Value], kind: &str) -> Result<K> {
 }
 
 /// Replaces the image of the application, wherever the manifest takes it from.
-fn with_image(yaml: &str, image: &str) -> String {
+pub fn with_image(yaml: &str, image: &str) -> String {
     let replace = |line: &str| match line.split_once("image:") {
         Some((before, rest)) if rest.contains("evenkeel-demo-app") => format!("{before}image: {image}\n"),
         _ => format!("{line}\n"),

@@ -33,12 +33,20 @@ pub fn client(h2c: bool) -> HttpClient {
 /// # Errors
 /// When there is no answer, or none within [`TIMEOUT`].
 pub async fn send(request: Request<Full<Bytes>>) -> Result<Response<Bytes>> {
+    send_within(TIMEOUT, request).await
+}
+
+/// As [`send`], with a time-out of the caller's.
+///
+/// # Errors
+/// When there is no answer, or none in time.
+pub async fn send_within(time: Duration, request: Request<Full<Bytes>>) -> Result<Response<Bytes>> {
     let what = format!("{} {}", request.method(), request.uri());
     let exchange = async {
         let (head, body) = client(false).request(request).await?.into_parts();
         anyhow::Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
     };
-    tokio::time::timeout(TIMEOUT, exchange).await.context("no answer in time").flatten().context(what)
+    tokio::time::timeout(time, exchange).await.context("no answer in time").flatten().context(what)
 }
 
 /// Sends a GET request without further headers.

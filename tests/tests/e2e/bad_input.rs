@@ -1,0 +1,141 @@
+//! What does not hold together is refused with a sentence, or told by a condition; what served goes on serving.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use evenkeel_crds::v1alpha1::{LoadBalancer, ReplicaService};
+use evenkeel_tests::cluster::with_namespace;
+use evenkeel_tests::conditions::HasConditions as _;
+use evenkeel_tests::fixtures::{named, rule, web};
+use evenkeel_tests::traffic::{Client, Load, Pace, Recorder, http};
+use serde_json::json;
+
+/// What is put in the place of the spec, and what the refusal must say.
+const REFUSED: [(&str, &str, &str); 14] = [
+    ("LoadBalancer", "{listeners: []}", "at least 1"),
+    ("LoadBalancer", "{listeners: [{name: a, port: 80}]}", "defaultAction"),
+    (
+        "LoadBalancer",
+        "{listeners: [{name: a, port: 80, defaultAction: {forward: {targetGroups: [{name: web}]}}}, {name: b, port: 80, defaultAction: {forward: {targetGroups: [{name: web}]}}}]}",
+        "two listeners have the same port",
+    ),
+    (
+        "LoadBalancer",
+        "{listeners: [{name: a, port: 80, defaultAction: {}}]}",
+        "exactly one of forward, redirect and fixedResponse",
+    ),
+    (
+        "LoadBalancer",
+        "{listeners: [{name: a, port: 80, idleTimeout: 0s, defaultAction: {forward: {targetGroups: [{name: web}]}}}]}",
+        "idleTimeout",
+    ),
+    (
+        "LoadBalancer",
+        "{listeners: [{name: a, port: 80, protocol: TCP, defaultAction: {fixedResponse: {statusCode: 200}}}]}",
+        "TCP listener",
+    ),
+    (
+        "LoadBalancer",
+        "{service: {type: ClusterIP}, listeners: [{name: a, port: 80, nodePort: 30089, defaultAction: {forward: {targetGroups: [{name: web}]}}}]}",
+        "ClusterIP",
+    ),
+    ("LoadBalancer", "{listenrs: []}", "unknown field \"spec.listenrs\""),
+    ("TargetGroup", "{port: 80, targets: {}}", "exactly one of replicaService, service and addresses"),
+    ("TargetGroup", "{port: 80, targets: {addresses: [{address: 127.0.0.1}]}}", "loopback"),
+    (
+        "TargetGroup",
+        "{port: 80, targets: {service: {name: a}}, healthCheck: {interval: 1s, timeout: 2s}}",
+        "timeout is longer than interval",
+    ),
+    ("ReplicaService", "{template: {}, scaling: {min: 3, max: 2}}", "min is greater than max"),
+    ("ReplicaService", "{template: {}, scaling: {min: 0, max: 2}}", "spec.scaling.min"),
+    ("ReplicaService", "{template: {}, scaling: {min: 1, max: 2, warmup: 99999h}}", "warmup"),
+];
+
+#[tokio::test]
+#[ignore = "needs a cluster: make e2e"]
+async fn what_contradicts_itself_is_refused_at_apply_with_a_sentence() -> Result<()> {
+    with_namespace("refused", async |ns| {
+        for (kind, spec, sentence) in REFUSED {
+            let manifest = format!(
+                "apiVersion: evenkeel.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: bad}}\nspec: {spec}\n"
+            );
+            let Err(refusal) = ns.kubectl_apply(&manifest).await else { bail!("accepted: {kind} {spec}") };
+            let refusal = format!("{refusal:#}");
+            ensure!(refusal.contains(sentence), "{kind} {spec}: {sentence:?} is not in: {refusal}");
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make e2e"]
+async fn a_pod_template_that_the_cluster_refuses_leaves_the_replicas_serving() -> Result<()> {
+    with_namespace("template", async |ns| {
+        let port = ns.serve_web(2).await?;
+        let load = Load::start(&Client::http1(port.url("/")), Pace::Rate(20), Recorder::default());
+        let before = load.tally().requests;
+        let broken = json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": ""}]}}}});
+        ns.patch::<ReplicaService>("web", broken).await?;
+        let service = ns
+            .until("web", "refused for its template", |web: &ReplicaService| {
+                web.is_not("Accepted", "InvalidTemplate")
+            })
+            .await?;
+        let message = service.condition("Accepted").map(|c| c.message.clone()).unwrap_or_default();
+        ensure!(message.contains("image"), "the message does not name the field: {message}");
+        load.reached(before + 100).await?;
+        let mut good = web(&ns.environment.demo_app_image)?;
+        good.spec.scaling.min = 3;
+        ns.apply(&good).await?;
+        ns.until_healthy("web", 3).await?;
+        let tally = load.stop().await;
+        ensure!(tally.failed() == 0, "{tally}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make e2e"]
+async fn an_existing_deployment_of_the_same_name_is_left_alone() -> Result<()> {
+    with_namespace("conflict", async |ns| {
+        ns.kubectl_apply(&include_str!("legacy.yaml").replace("IMAGE", &ns.environment.demo_app_image))
+            .await?;
+        let uid = ["get", "deployment", "legacy", "-o", "jsonpath={.metadata.uid} {.metadata.generation}"];
+        let before = ns.kubectl(&uid).await?;
+        ns.apply(&named(web(&ns.environment.demo_app_image)?, "legacy")).await?;
+        let service = ns
+            .until("legacy", "in conflict", |service: &ReplicaService| {
+                service.is_not("Accepted", "NameConflict")
+            })
+            .await?;
+        let message = service.condition("Accepted").map(|c| c.message.clone()).unwrap_or_default();
+        ensure!(message.contains("Deployment"), "the message does not say what is in the way: {message}");
+        ensure!(ns.kubectl(&uid).await? == before, "the Deployment was changed");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make e2e"]
+async fn an_edit_that_is_refused_leaves_the_last_configuration_in_force() -> Result<()> {
+    with_namespace("refusededit", async |ns| {
+        let port = ns.serve_web(1).await?;
+        let twice = rule(10, "[{path: {values: [/a]}}]", "{fixedResponse: {statusCode: 404}}")?;
+        let mut shop = evenkeel_tests::fixtures::balancer(port.number)?;
+        for listener in &mut shop.spec.listeners {
+            listener.rules = vec![twice.clone(), twice.clone()];
+        }
+        let Err(refusal) = ns.apply(&shop).await else { bail!("two rules of one priority were accepted") };
+        ensure!(format!("{refusal:#}").contains("priority"), "{refusal:#}");
+        http::replica(&http::get(&port.url("/a")).await?)?;
+        let shop: LoadBalancer = ns.until_programmed("shop").await?;
+        ensure!(
+            shop.status.context("status")?.observed_generation == shop.metadata.generation,
+            "generations differ"
+        );
+        Ok(())
+    })
+    .await
+}

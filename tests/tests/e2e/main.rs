@@ -1,0 +1,12 @@
+//! End to end: real objects, a real cluster, real traffic. Each test has a namespace of its own.
+
+mod bad_input;
+mod examples;
+mod health;
+mod installation;
+mod listeners;
+mod protocols;
+mod reading;
+mod routing;
+mod scaling;
+mod targets;
