@@ -181,14 +181,10 @@ mod tests {
 
     #[test]
     fn an_error_is_put_where_it_belongs() {
-        let of = |etype, source: fn(Box<Error>) -> Box<Error>, connected| {
-            Reason::of(&source(Error::new(etype)), connected)
-        };
-        let (up, down, inside): (
-            fn(Box<Error>) -> Box<Error>,
-            fn(Box<Error>) -> Box<Error>,
-            fn(Box<Error>) -> Box<Error>,
-        ) = (|e| e.into_up(), |e| e.into_down(), |e| e.into_in());
+        type Source = fn(Box<Error>) -> Box<Error>;
+        let (up, down, inside): (Source, Source, Source) =
+            (|error| error.into_up(), |error| error.into_down(), |error| error.into_in());
+        let of = |etype, source: Source, connected| Reason::of(&source(Error::new(etype)), connected);
         for (etype, source, connected, reason) in [
             (ErrorType::ConnectTimedout, up, false, Reason::ConnectTimeout),
             (ErrorType::ConnectRefused, up, false, Reason::ConnectFailed),

@@ -146,7 +146,9 @@ impl Group {
                 endpoint.cell.drain(limit, now);
             }
         }
-        known.iter().for_each(|gone| gone.cell.retire());
+        for gone in &known {
+            gone.cell.retire();
+        }
         members.retired = known;
         members.retired.retain(|gone| gone.cell.in_flight() > 0);
     }

@@ -102,12 +102,17 @@ impl Listeners {
 
     /// Tells clients to go elsewhere with their next request, while accepting goes on.
     pub fn announce_leaving(&self) {
-        self.open.lock().values().for_each(|port| port.leave());
+        for port in self.open.lock().values() {
+            port.leave();
+        }
     }
 
     /// Closes every port and the connections that are idle.
     pub fn close_all(&self) {
-        std::mem::take(&mut *self.open.lock()).into_values().for_each(|port| self.close(port));
+        let open = std::mem::take(&mut *self.open.lock());
+        for port in open.into_values() {
+            self.close(port);
+        }
     }
 
     /// Waits until no connection is left; after [`Self::close_all`] none comes.

@@ -29,13 +29,29 @@ pub struct TcpCarrier {
 }
 
 /// How a session went.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Session {
+    time: jiff::Timestamp,
+    began: Instant,
     group: Option<Arc<str>>,
     target: Option<std::net::SocketAddr>,
     attempts: u32,
     latency: Option<Duration>,
     reason: Option<Reason>,
+}
+
+impl Session {
+    fn begin() -> Self {
+        Self {
+            time: jiff::Timestamp::now(),
+            began: Instant::now(),
+            group: None,
+            target: None,
+            attempts: 0,
+            latency: None,
+            reason: None,
+        }
+    }
 }
 
 impl TcpCarrier {
@@ -46,19 +62,17 @@ impl TcpCarrier {
 
     /// Serves a client's connection until it ends.
     pub async fn serve(&self, socket: TcpStream, connection: Arc<Connection>, listening: &Listening) {
-        let began = Instant::now();
-        let time = jiff::Timestamp::now();
         let _in_flight = Present::count(&listening.metrics.in_flight);
         let session = self.run(socket, &connection, listening).await;
         if let Some(reason) = session.reason {
             listening.metrics.count_error(reason);
         }
-        listening.metrics.duration.observe(began.elapsed());
-        self.log(time, &connection, listening, session, began.elapsed());
+        listening.metrics.duration.observe(session.began.elapsed());
+        self.log(&connection, listening, session);
     }
 
     async fn run(&self, socket: TcpStream, connection: &Arc<Connection>, listening: &Listening) -> Session {
-        let mut session = Session::default();
+        let mut session = Session::begin();
         // Only forwarding makes sense for bytes; the table is refused where a TCP listener says otherwise.
         let Action::Forward(forward) = &listening.table.default_action else { return session };
         let Some(group) = forward.choose(&mut fastrand::Rng::new()) else {
@@ -119,18 +133,11 @@ impl TcpCarrier {
         granted
     }
 
-    fn log(
-        &self,
-        time: jiff::Timestamp,
-        connection: &Connection,
-        listening: &Listening,
-        session: Session,
-        duration: Duration,
-    ) {
+    fn log(&self, connection: &Connection, listening: &Listening, session: Session) {
         if !self.shared.access_log.is_on() {
             return;
         }
-        let Session { group, target, attempts, latency, reason } = session;
+        let Session { time, began, group, target, attempts, latency, reason } = session;
         self.shared.access_log.log(Entry {
             time,
             listener: listening.metrics.name.clone(),
@@ -145,7 +152,7 @@ impl TcpCarrier {
             target_group: group,
             target,
             attempts,
-            duration_ms: milliseconds(duration),
+            duration_ms: milliseconds(began.elapsed()),
             target_ms: latency.map(milliseconds),
             received_bytes: connection.received(),
             sent_bytes: connection.sent(),

@@ -8,7 +8,7 @@ use pingora_core::{Error, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::{FailToProxy, Session};
 
-use super::context::Context;
+use super::context::{Context, Stage};
 use crate::action::FixedResponse;
 use crate::errors::Reason;
 
@@ -56,7 +56,7 @@ pub(super) async fn no_target(session: &mut Session, ctx: &mut Context) -> Resul
 
 /// Answers an error, where the client can still be told, and lets the connection end.
 pub(super) async fn fail(session: &mut Session, failure: &Error, ctx: &mut Context) -> FailToProxy {
-    let reason = *ctx.reason.get_or_insert_with(|| Reason::of(failure, ctx.connected));
+    let reason = *ctx.reason.get_or_insert_with(|| Reason::of(failure, ctx.stage != Stage::Connecting));
     if reason != Reason::ClientClosed && session.response_written().is_none() {
         ctx.status = Some(reason.status());
         if let Ok((head, body)) = error(reason) {

@@ -63,10 +63,8 @@ pub(super) struct Context {
     pub(super) attempt_began: Option<Instant>,
     /// From there to the head of its answer.
     pub(super) latency: Option<Duration>,
-    /// A part of a target's answer has arrived, be it an informational one.
-    pub(super) answer_begun: bool,
-    /// There was a connection to the target in the last attempt.
-    pub(super) connected: bool,
+    /// How far the last attempt came.
+    pub(super) stage: Stage,
     /// The client asks for a tunnel.
     pub(super) upgrade: bool,
     /// Status of the answer, from the target or our own.
@@ -77,6 +75,17 @@ pub(super) struct Context {
     pub(super) sent_bytes: u64,
     pub(super) recorded: bool,
     _in_flight: Present,
+}
+
+/// How far an attempt at a target came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// There is no connection yet.
+    Connecting,
+    /// There is one, and no answer yet.
+    Connected,
+    /// A part of the answer has arrived, be it an informational one.
+    Answered,
 }
 
 /// What the access log wants to know of a request's head.
@@ -108,8 +117,7 @@ impl Context {
             attempts: 0,
             attempt_began: None,
             latency: None,
-            answer_begun: false,
-            connected: false,
+            stage: Stage::Connecting,
             upgrade: false,
             status: None,
             reason: None,

@@ -11,7 +11,7 @@ use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-use super::context::{Context, Scope};
+use super::context::{Context, Scope, Stage};
 use super::{Shared, answer, logging, request_filter, response, retries, upstream_peer, upstream_request};
 
 /// Implements [`ProxyHttp`].
@@ -51,7 +51,7 @@ impl ProxyHttp for Hooks {
         _digest: Option<&Digest>,
         ctx: &mut Context,
     ) -> Result<()> {
-        ctx.connected = true;
+        ctx.stage = Stage::Connected;
         Ok(())
     }
 
@@ -111,20 +111,22 @@ impl ProxyHttp for Hooks {
         session: &mut Session,
         _peer: &HttpPeer,
         ctx: &mut Context,
-        error: Box<Error>,
+        mut error: Box<Error>,
     ) -> Box<Error> {
-        retries::after_connect(session, ctx, error)
+        error.set_retry(retries::after_connect(session, ctx, &error));
+        error
     }
 
     fn error_while_proxy(
         &self,
         _peer: &HttpPeer,
         session: &mut Session,
-        error: Box<Error>,
+        mut error: Box<Error>,
         ctx: &mut Context,
         client_reused: bool,
     ) -> Box<Error> {
-        retries::after_exchange(session, ctx, error, client_reused)
+        error.set_retry(retries::after_exchange(session, ctx, &error, client_reused));
+        error
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::context::{Context, Described};
 use crate::access_log::Entry;
 use crate::errors::Reason;
-use crate::pick::Outcome;
+use crate::pick::{Outcome, Picked};
 
 /// Records the request, unless that was done.
 pub(super) fn record(ctx: &mut Context) {
@@ -50,7 +50,7 @@ fn outcome(status: Option<u16>, reason: Option<Reason>) -> Outcome {
 fn log(ctx: &mut Context, duration: Duration) {
     let Some(described) = ctx.described.take() else { return };
     let Described { time, protocol, method, host, path, user_agent } = *described;
-    let last = ctx.picked.as_ref().map(|picked| picked.endpoint()).or(ctx.tried.last());
+    let last = ctx.picked.as_ref().map(Picked::endpoint).or(ctx.tried.last());
     ctx.shared.access_log.log(Entry {
         time,
         listener: ctx.listening.metrics.name.clone(),

@@ -4,13 +4,13 @@ use http::{StatusCode, Version, header};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::context::Context;
+use super::context::{Context, Stage};
 use crate::headers;
 use crate::stream;
 
 /// Notes when it came, and removes what belongs to the connection it came on.
 pub(super) fn arrived(response: &mut ResponseHeader, ctx: &mut Context) {
-    ctx.answer_begun = true;
+    ctx.stage = Stage::Answered;
     if is_interim(response.status) {
         return;
     }

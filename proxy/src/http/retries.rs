@@ -5,35 +5,27 @@ use std::sync::Arc;
 use pingora_core::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 
-use super::context::Context;
+use super::context::{Context, Stage};
 use super::upstream_peer;
 use crate::errors::Reason;
 use crate::pick::{Outcome, pick};
 use crate::retry::{Body, Failure, MAX_ATTEMPTS, may_resend};
 
-/// There was no connection. It is of no use to try the same target again.
-pub(super) fn after_connect(session: &Session, ctx: &mut Context, mut error: Box<Error>) -> Box<Error> {
+/// There was no connection. It is of no use to try the same target again. Whether the request goes to another one.
+pub(super) fn after_connect(session: &Session, ctx: &mut Context, error: &Error) -> bool {
     ctx.shared.metrics.connect_failures.inc();
-    ctx.reason = Some(Reason::of(&error, false));
-    let again = may_retry(session, ctx, Failure::Connect) && move_on(ctx);
-    error.set_retry(again);
-    error
+    ctx.reason = Some(Reason::of(error, false));
+    may_retry(session, ctx, Failure::Connect) && move_on(ctx)
 }
 
-/// There was a connection, and it broke, or the client's did.
-pub(super) fn after_exchange(
-    session: &mut Session,
-    ctx: &mut Context,
-    mut error: Box<Error>,
-    reused: bool,
-) -> Box<Error> {
-    let again = *error.esource() == ErrorSource::Upstream && {
-        let reason = reason(session, &error);
-        ctx.reason = Some(reason);
-        retry_stale(session, ctx, reason, reused)
-    };
-    error.set_retry(again);
-    error
+/// There was a connection, and it broke, or the client's did. Whether the request is sent again.
+pub(super) fn after_exchange(session: &mut Session, ctx: &mut Context, error: &Error, reused: bool) -> bool {
+    if *error.esource() != ErrorSource::Upstream {
+        return false;
+    }
+    let reason = reason(session, error);
+    ctx.reason = Some(reason);
+    retry_stale(session, ctx, reason, reused)
 }
 
 /// A target that waits for the rest of the request is not the one that is late.
@@ -47,7 +39,7 @@ fn reason(session: &mut Session, error: &Error) -> Reason {
 /// A target that is slow or talks nonsense will do so again. But one that closed a connection while a request was on its
 /// way there may well serve it over another, if there is no other target.
 fn retry_stale(session: &Session, ctx: &mut Context, reason: Reason, reused: bool) -> bool {
-    let failure = Failure::Exchange { reused, answer_begun: ctx.answer_begun };
+    let failure = Failure::Exchange { reused, answer_begun: ctx.stage == Stage::Answered };
     let again = reason == Reason::TargetClosed && may_retry(session, ctx, failure);
     if again {
         move_on(ctx);

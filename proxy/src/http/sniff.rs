@@ -36,7 +36,7 @@ pub(super) async fn is_h2(socket: &TcpStream) -> io::Result<bool> {
 
 async fn is_half_closed(socket: &TcpStream) -> bool {
     let ready = socket.ready(tokio::io::Interest::READABLE).await;
-    ready.is_ok_and(|ready| ready.is_read_closed())
+    ready.is_ok_and(tokio::io::Ready::is_read_closed)
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::answer;
-use super::context::Context;
+use super::context::{Context, Stage};
 use crate::group::Endpoint;
 use crate::pick::{Picked, pick};
 
@@ -41,7 +41,7 @@ pub(super) fn execute(ctx: &mut Context) -> Result<Box<HttpPeer>> {
     let picked = ctx.picked.as_ref().ok_or_else(|| Error::new_in(ErrorType::InternalError))?;
     let peer = peer(picked.endpoint(), ctx.listening.table.idle_timeout, ctx.upgrade);
     ctx.attempts += 1;
-    ctx.connected = false;
+    ctx.stage = Stage::Connecting;
     ctx.reason = None;
     ctx.attempt_began = Some(Instant::now());
     Ok(Box::new(peer))

@@ -129,7 +129,7 @@ async fn a_port_that_is_taken_rejects_its_listener_only_and_the_old_one_goes_on(
 async fn strangers_are_turned_away_at_accept() {
     let port = free_port();
     let yaml = answering("web", port, "in").replace("port:", "allowedSources: [10.0.0.0/8], port:");
-    let proxy = serve(&snapshot(&[yaml.clone()])).await;
+    let proxy = serve(&snapshot(std::slice::from_ref(&yaml))).await;
     assert_eq!(raw(local(port), "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await, "");
     apply(&proxy, &snapshot(&[yaml.replace("10.0.0.0/8", "127.0.0.0/8")])).await;
     assert_eq!(get(local(port), "/").await.text(), "in");
