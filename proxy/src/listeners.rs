@@ -40,9 +40,7 @@ pub struct Listeners {
 
 impl Reconcile for Arc<Listeners> {
     async fn reconcile(&self, table: Arc<Table>) -> Vec<Rejection> {
-        let rejections = Listeners::reconcile(self, &table);
-        self.metrics.snapshot_applied(table.version);
-        rejections
+        Listeners::reconcile(self, &table)
     }
 }
 

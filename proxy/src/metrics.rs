@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use evenkeel_proxy_api::report::LATENCY_BOUNDS;
-use evenkeel_proxy_api::snapshot::Version;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -43,9 +42,14 @@ pub struct Metrics {
     pub retries_over_budget: Counter,
     /// Attempts to connect to a target that failed.
     pub connect_failures: Counter,
-    snapshot_epoch: Gauge,
-    snapshot_counter: Gauge,
-    snapshot_applied: Gauge,
+    /// Epoch of the snapshot in force.
+    pub snapshot_epoch: Gauge,
+    /// Counter of the snapshot in force.
+    pub snapshot_counter: Gauge,
+    /// When the snapshot in force was applied, in seconds since 1970.
+    pub snapshot_applied: Gauge,
+    /// Resources of the last snapshot that were rejected.
+    pub snapshot_rejections: Gauge,
     /// 1 while there is a stream to the operator.
     pub control_connected: Gauge,
 }
@@ -137,13 +141,6 @@ impl Metrics {
         }
     }
 
-    /// Notes that the snapshot of this version is in force from now on.
-    pub fn snapshot_applied(&self, version: Version) {
-        self.snapshot_epoch.set(version.epoch as i64);
-        self.snapshot_counter.set(version.counter as i64);
-        self.snapshot_applied.set(jiff::Timestamp::now().as_second());
-    }
-
     /// Shows everything in this registry.
     pub fn register(&self, registry: &mut Registry) {
         self.register_listeners(registry);
@@ -211,6 +208,11 @@ impl Metrics {
             "When the snapshot in force was applied",
             Unit::Seconds,
             self.snapshot_applied.clone(),
+        );
+        registry.register(
+            "snapshot_rejections",
+            "Resources of the last snapshot that were rejected",
+            self.snapshot_rejections.clone(),
         );
         registry.register(
             "control_connected",
