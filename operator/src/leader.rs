@@ -1,15 +1,43 @@
 //! One term of leadership: everything that writes to the cluster or serves proxies starts here and ends with the term.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures::{Stream, StreamExt};
 use kube::Client;
-use prometheus_client::registry::Registry;
+use kube::runtime::reflector::store::WriterDropped;
+use prometheus_client::registry::Registry as Metrology;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+use tracing::{error, info};
 
+use crate::apply::Applier;
 use crate::args::Args;
-use crate::metrics::Metrics;
+use crate::caches::Caches;
+use crate::context::{Context, ProxySettings};
+use crate::events::Events;
+use crate::metrics::{Kind, Metrics};
+use crate::plane::{self, Plane, Term};
+use crate::registry::{ObjectKey, Registry};
+use crate::status::Statuses;
+use crate::wakes::{Inboxes, Wakes};
+use crate::{controller, load_balancer, replica_service, target_group};
+
+/// Parts that run until the term ends; each returns its name if it ends by itself, which it should not.
+pub type Parts = JoinSet<&'static str>;
+
+/// From the end of a term that failed to the next.
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why a term cannot begin.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Plane(#[from] plane::Error),
+    #[error("a watch ended")]
+    Watch(#[from] WriterDropped),
+}
 
 /// What outlives a term.
 pub struct Operator {
@@ -19,23 +47,162 @@ pub struct Operator {
     pub args: Args,
     /// Counters of the controllers.
     pub metrics: Metrics,
+    /// Counters of push and scaling.
+    pub plane_metrics: plane::Metrics,
 }
 
 impl Operator {
     /// Registers all metrics of the operator in `registry`.
-    pub fn new(client: Client, args: Args, registry: &mut Registry) -> Self {
-        Self { client, args, metrics: Metrics::register(registry) }
+    pub fn new(client: Client, args: Args, registry: &mut Metrology) -> Self {
+        Self {
+            client,
+            args,
+            metrics: Metrics::register(registry),
+            plane_metrics: plane::Metrics::register(registry),
+        }
     }
 }
 
 /// Leads until `stop`, or until a part of it ends that should not. Dropping this future aborts all parts.
-pub async fn lead(operator: Arc<Operator>, _epoch: u64, stop: CancellationToken) {
+pub async fn lead(operator: Arc<Operator>, epoch: u64, stop: CancellationToken) {
     operator.metrics.set_leader(true);
-    let mut parts: JoinSet<&'static str> = JoinSet::new();
+    let mut parts = Parts::new();
     tokio::select! {
         () = stop.cancelled() => {}
-        Some(part) = parts.join_next() => error!(?part, "a part of the operator ended; starting over"),
+        () = run(&operator, epoch, &stop, &mut parts) => {
+            // Not at once again: what is wrong now is wrong in a moment, too.
+            tokio::select! { () = stop.cancelled() => {} () = sleep(RESTART_PAUSE) => {} }
+        }
     }
     parts.shutdown().await;
     operator.metrics.set_leader(false);
+}
+
+/// Starts all parts and returns when one of them ends.
+async fn run(operator: &Operator, epoch: u64, stop: &CancellationToken, parts: &mut Parts) {
+    match start(operator, epoch, stop, parts).await {
+        Ok(()) => {
+            let part = parts.join_next().await;
+            error!(?part, "a part of the operator ended; starting over");
+        }
+        Err(error) => error!(%error, "cannot lead; starting over"),
+    }
+}
+
+/// Starts all parts. The controllers come last, when everything that exists is known.
+async fn start(
+    operator: &Operator,
+    epoch: u64,
+    stop: &CancellationToken,
+    parts: &mut Parts,
+) -> Result<(), Error> {
+    let registry = Arc::new(Registry::default());
+    let (caches, wakes, inboxes) = Caches::start(&operator.client, &registry, parts);
+    let term = Term {
+        client: operator.client.clone(),
+        args: operator.args.clone(),
+        metrics: operator.plane_metrics.clone(),
+        registry: registry.clone(),
+        epoch,
+        stop: stop.clone(),
+    };
+    let plane = plane::start(term, parts).await?;
+    caches.ready().await?;
+    plane.world.ready().await?;
+    let context = Arc::new(context(operator, caches, registry, plane));
+    prime(&context);
+    info!(epoch, "everything that exists is known");
+    forward(&context, &wakes, parts);
+    control(context, inboxes, parts);
+    Ok(())
+}
+
+fn context(operator: &Operator, caches: Caches, registry: Arc<Registry>, plane: Plane) -> Context {
+    let (client, args, metrics) = (&operator.client, &operator.args, &operator.metrics);
+    Context {
+        client: client.clone(),
+        caches,
+        registry,
+        plane,
+        applier: Applier::new(client.clone(), metrics.clone()),
+        statuses: Statuses::new(client.clone(), metrics.clone()),
+        events: Events::new(client.clone(), &args.pod_name, metrics.clone()),
+        metrics: metrics.clone(),
+        proxies: ProxySettings {
+            image: args.proxy_image.clone(),
+            operator_namespace: args.namespace.clone(),
+        },
+    }
+}
+
+/// Accepts everything that is valid, before anything is made from what is accepted: a snapshot without a target group
+/// that was not looked at yet would take it away from the proxies.
+fn prime(context: &Context) {
+    for object in context.caches.replica_services.state() {
+        if let Some(valid) =
+            object.0.as_ref().ok().and_then(|object| replica_service::validate::validate(object).ok())
+        {
+            replica_service::apply::register(&valid, context);
+        }
+    }
+    for object in context.caches.target_groups.state() {
+        if let Some(valid) =
+            object.0.as_ref().ok().and_then(|object| target_group::validate::validate(object).ok())
+        {
+            target_group::register(&valid, context);
+        }
+    }
+    for object in context.caches.load_balancers.state() {
+        if let Some(valid) =
+            object.0.as_ref().ok().and_then(|object| load_balancer::validate::validate(object).ok())
+        {
+            load_balancer::apply::register(&valid, context);
+        }
+    }
+    context.registry.set_complete();
+}
+
+/// Reconciles whatever proxies and autoscaler have news of.
+fn forward(context: &Arc<Context>, wakes: &Wakes, parts: &mut Parts) {
+    let target_group = |wakes: &Wakes, key: &ObjectKey| wakes.target_group_news(key);
+    parts
+        .spawn(each(context.plane.push.changes(), wakes.clone(), |wakes, key| wakes.load_balancer_news(key)));
+    parts.spawn(each(context.plane.reports.changes(), wakes.clone(), target_group));
+    parts.spawn(each(context.plane.targets.changes(), wakes.clone(), target_group));
+    parts.spawn(each(context.plane.decisions.changes(), wakes.clone(), |wakes, key| {
+        wakes.wake_replica_service(key)
+    }));
+}
+
+async fn each(
+    changes: impl Stream<Item = ObjectKey>,
+    wakes: Wakes,
+    wake: impl Fn(&Wakes, &ObjectKey),
+) -> &'static str {
+    changes.for_each(|key| std::future::ready(wake(&wakes, &key))).await;
+    "news"
+}
+
+fn control(context: Arc<Context>, inboxes: Inboxes, parts: &mut Parts) {
+    let Inboxes { load_balancers, target_groups, replica_services } = inboxes;
+    let caches = context.caches.clone();
+    let shared = context.clone();
+    parts.spawn(async move {
+        let reconcile = load_balancer::reconcile;
+        controller::run(Kind::LoadBalancer, caches.load_balancers, load_balancers, shared, reconcile).await;
+        "LoadBalancer controller"
+    });
+    let (caches, shared) = (context.caches.clone(), context.clone());
+    parts.spawn(async move {
+        let reconcile = target_group::reconcile;
+        controller::run(Kind::TargetGroup, caches.target_groups, target_groups, shared, reconcile).await;
+        "TargetGroup controller"
+    });
+    let caches = context.caches.clone();
+    parts.spawn(async move {
+        let reconcile = replica_service::reconcile;
+        controller::run(Kind::ReplicaService, caches.replica_services, replica_services, context, reconcile)
+            .await;
+        "ReplicaService controller"
+    });
 }

@@ -7,20 +7,41 @@
 //! ```
 
 pub mod admin;
+pub mod apply;
 pub mod args;
 pub mod auth;
 pub mod autoscaler;
 pub mod ca;
+pub mod caches;
 pub mod changes;
+pub mod conditions;
+pub mod context;
+pub mod controller;
+pub mod deletion;
+pub mod error;
+pub mod events;
+pub mod finalizer;
+#[cfg(test)]
+mod golden;
+pub mod labels;
 pub mod leader;
 pub mod lease;
+pub mod load_balancer;
 pub mod metrics;
 pub mod plane;
 pub mod push;
 pub mod registry;
+pub mod replica_service;
 pub mod reports;
 pub mod scale;
 pub mod snapshot;
+pub mod status;
+pub mod target_group;
 pub mod targets;
 pub mod telemetry;
+pub mod validation;
+pub mod wakes;
 pub mod world;
+
+#[cfg(test)]
+mod tests;

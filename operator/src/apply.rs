@@ -1,0 +1,236 @@
+//! Puts what was built into the cluster by server-side apply, and writes nothing when nothing changed.
+//!
+//! An object of a wanted name that belongs to somebody else is never touched.
+
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::fmt::Debug;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, ValidationDirective};
+use kube::core::Status;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client, Resource};
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tracing::info;
+
+use crate::error::{Error, request};
+use crate::labels::MANAGER;
+use crate::metrics::{Metrics, WriteOutcome};
+use crate::registry::ObjectKey;
+
+/// A kind of object that the operator makes.
+pub trait Child:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + DeserializeOwned
+    + Serialize
+    + Clone
+    + Debug
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<K> Child for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + DeserializeOwned
+        + Serialize
+        + Clone
+        + Debug
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// What became of an object that was to be applied.
+#[derive(Debug)]
+pub enum Applied<K> {
+    /// It is as wanted, and this is how it is.
+    Done(Arc<K>),
+    /// An object of that name exists that is not ours. It was left alone.
+    Foreign(String),
+    /// The API server will not have it. Trying the same again is of no use.
+    Refused(Box<Status>),
+}
+
+/// Applies objects and remembers what it applied.
+pub struct Applier {
+    client: Client,
+    metrics: Metrics,
+    done: Mutex<HashMap<(String, ObjectKey), Done>>,
+}
+
+/// What was wanted when it was last applied, and what the cluster made of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Done {
+    wanted: u64,
+    found: u64,
+}
+
+impl Applier {
+    /// Without any memory.
+    pub fn new(client: Client, metrics: Metrics) -> Self {
+        Self { client, metrics, done: Mutex::default() }
+    }
+
+    /// The object of that name that `owner` owns, if any; an error of the second kind names a foreign one.
+    pub async fn find<K: Child>(
+        &self,
+        owner: &OwnerReference,
+        key: &ObjectKey,
+        store: &Store<K>,
+    ) -> Result<Result<Option<Arc<K>>, String>, Error> {
+        let live = match store.get(&ObjectRef::new(&key.name).within(&key.namespace)) {
+            Some(live) => Some(live),
+            // It may lack our label, or be too new for the store.
+            None => {
+                let api = self.api::<K>(key);
+                request(|| describe::<K>("look for", key), api.get_opt(&key.name)).await?.map(Arc::new)
+            }
+        };
+        Ok(match live {
+            Some(live) if !is_owned(&*live, owner) => Err(foreign(&*live, key)),
+            live => Ok(live),
+        })
+    }
+
+    /// Applies `wanted` unless nothing changed since that was last done.
+    pub async fn apply<K: Child>(
+        &self,
+        owner: &OwnerReference,
+        key: &ObjectKey,
+        store: &Store<K>,
+        wanted: &impl Serialize,
+    ) -> Result<Applied<K>, Error> {
+        let live = match self.find(owner, key, store).await? {
+            Ok(live) => live,
+            Err(foreign) => return Ok(Applied::Foreign(foreign)),
+        };
+        let wanted = serde_json::to_value(wanted).unwrap_or_default();
+        let wanted_hash = hash(&wanted);
+        if let Some(live) = live {
+            let done = Done { wanted: wanted_hash, found: intent(&*live) };
+            if self.done.lock().get(&(K::kind(&()).into_owned(), key.clone())) == Some(&done) {
+                return Ok(Applied::Done(live));
+            }
+        }
+        let applied = self.write::<K>(key, MANAGER, &wanted).await?;
+        if let Applied::Done(object) = &applied {
+            let done = Done { wanted: wanted_hash, found: intent(&**object) };
+            self.done.lock().insert((K::kind(&()).into_owned(), key.clone()), done);
+        }
+        Ok(applied)
+    }
+
+    /// Applies `wanted` as `manager`, whatever was done before.
+    pub async fn write<K: Child>(
+        &self,
+        key: &ObjectKey,
+        manager: &str,
+        wanted: &Value,
+    ) -> Result<Applied<K>, Error> {
+        let params = PatchParams {
+            field_validation: Some(ValidationDirective::Strict),
+            ..PatchParams::apply(manager).force()
+        };
+        let api = self.api::<K>(key);
+        let patch = Patch::Apply(wanted);
+        let answer = request(|| describe::<K>("apply", key), api.patch(&key.name, &params, &patch)).await;
+        self.metrics
+            .wrote(&K::plural(&()), if answer.is_ok() { WriteOutcome::Done } else { WriteOutcome::Failed });
+        match answer {
+            Ok(object) => {
+                info!(kind = %K::kind(&()), object = %key, manager, "applied");
+                Ok(Applied::Done(Arc::new(object)))
+            }
+            Err(Error::Api { action, source }) => match *source {
+                kube::Error::Api(status) if is_final(&status) => Ok(Applied::Refused(status)),
+                source => Err(Error::Api { action, source: Box::new(source) }),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Deletes an object that is no longer wanted, if `owner` owns it.
+    pub async fn remove<K: Child>(
+        &self,
+        owner: &OwnerReference,
+        key: &ObjectKey,
+        store: &Store<K>,
+    ) -> Result<(), Error> {
+        let Some(live) = store.get(&ObjectRef::new(&key.name).within(&key.namespace)) else { return Ok(()) };
+        if !is_owned(&*live, owner) || live.meta().deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let preconditions = Preconditions { uid: live.meta().uid.clone(), resource_version: None };
+        let params = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
+        let api = self.api::<K>(key);
+        let answer = request(|| describe::<K>("delete", key), api.delete(&key.name, &params)).await;
+        self.metrics
+            .wrote(&K::plural(&()), if answer.is_ok() { WriteOutcome::Done } else { WriteOutcome::Failed });
+        match answer {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => {
+                info!(kind = %K::kind(&()), object = %key, "deleted: no longer wanted");
+                Ok(())
+            }
+        }
+    }
+
+    fn api<K: Child>(&self, key: &ObjectKey) -> Api<K> {
+        Api::namespaced(self.client.clone(), &key.namespace)
+    }
+}
+
+/// Whether the object itself is wrong (and not the moment, the permissions or a quota).
+fn is_final(status: &Status) -> bool {
+    matches!(status.code, 400 | 413 | 422)
+}
+
+/// Whether `owner` controls the object.
+pub fn is_owned(object: &impl Resource, owner: &OwnerReference) -> bool {
+    let mut owners = object.meta().owner_references.iter().flatten();
+    owners.any(|reference| reference.controller == Some(true) && reference.uid == owner.uid)
+}
+
+fn foreign<K: Child>(live: &K, key: &ObjectKey) -> String {
+    let kind = K::kind(&());
+    let mut owners = live.meta().owner_references.iter().flatten();
+    let whose = owners.find(|owner| owner.controller == Some(true)).map_or_else(
+        || "was not made by Evenkeel".to_owned(),
+        |owner| format!("belongs to {} {}", owner.kind, owner.name),
+    );
+    format!("a {kind} named {} exists in this namespace and {whose}; rename one of the two", key.name)
+}
+
+fn describe<K: Child>(verb: &str, key: &ObjectKey) -> String {
+    format!("{verb} {} {key}", K::kind(&()))
+}
+
+/// A hash of what an object is meant to be: everything but its status and its bookkeeping.
+fn intent<K: Child>(object: &K) -> u64 {
+    let mut value = serde_json::to_value(object).unwrap_or_default();
+    if let Some(object) = value.as_object_mut() {
+        object.remove("status");
+        if let Some(meta) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+            for bookkeeping in ["managedFields", "resourceVersion", "generation"] {
+                meta.remove(bookkeeping);
+            }
+        }
+    }
+    hash(&value)
+}
+
+fn hash(value: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.to_string().hash(&mut hasher);
+    hasher.finish()
+}

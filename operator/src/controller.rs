@@ -1,0 +1,162 @@
+//! Runs one kind's reconciliations: one at a time per object, several objects at once, again with growing pauses after
+//! an error.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::{StreamExt, stream};
+use kube::Resource;
+use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::reflector::Store;
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tracing::{error, warn};
+
+use crate::caches::Guarded;
+use crate::context::Context;
+use crate::error::Error;
+use crate::metrics::{Kind, Outcome};
+use crate::wakes::{Inbox, key};
+
+/// Objects of one kind that are reconciled at once.
+const CONCURRENCY: u16 = 8;
+/// The pause after the first error; each further one doubles it.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+/// The longest pause.
+const LAST_RETRY: Duration = Duration::from_secs(60);
+
+/// How a reconciliation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reconciled {
+    /// All is done until something changes.
+    Done,
+    /// Look again after so long.
+    Later(Duration),
+    /// The object is invalid; nothing is done until it changes.
+    Invalid,
+}
+
+impl Reconciled {
+    /// The sooner of the two.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Later(one), Self::Later(other)) => Self::Later(one.min(other)),
+            (Self::Later(one), _) | (_, Self::Later(one)) => Self::Later(one),
+            (Self::Invalid, _) | (_, Self::Invalid) => Self::Invalid,
+            (Self::Done, Self::Done) => Self::Done,
+        }
+    }
+}
+
+/// How one object is reconciled.
+pub type Reconcile<K> = fn(Arc<Guarded<K>>, Arc<Context>) -> BoxFuture<'static, Result<Reconciled, Error>>;
+
+/// Reconciles what `inbox` names, for ever.
+pub async fn run<K>(
+    kind: Kind,
+    store: Store<Guarded<K>>,
+    inbox: Inbox<K>,
+    context: Arc<Context>,
+    reconcile: Reconcile<K>,
+) where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+{
+    let retries = Arc::new(Retries::default());
+    let attempt = {
+        let retries = retries.clone();
+        move |object: Arc<Guarded<K>>, context: Arc<Context>| {
+            let retries = retries.clone();
+            async move {
+                let started = Instant::now();
+                let id = key(&*object).to_string();
+                let result = reconcile(object, context.clone()).await;
+                context.metrics.reconciled(kind, outcome(&result), started.elapsed());
+                if result.is_ok() {
+                    retries.forget(&id);
+                }
+                result.map(action)
+            }
+        }
+    };
+    let policy = move |object: Arc<Guarded<K>>, error: &Error, _: Arc<Context>| {
+        let pause = retries.next(&key(&*object).to_string(), fastrand::f64());
+        warn!(?kind, object = %key(&*object), %error, again_in = ?pause, "could not reconcile");
+        Action::requeue(pause)
+    };
+    Controller::for_stream(stream::pending(), store)
+        .reconcile_on(UnboundedReceiverStream::new(inbox))
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .run(attempt, policy, context)
+        .for_each(|result| async move {
+            use kube::runtime::controller::Error as Queue;
+            match result {
+                // Gone before it was its turn, or logged above.
+                Ok(_) | Err(Queue::ObjectNotFound(_) | Queue::ReconcilerFailed(..)) => {}
+                Err(error) => error!(?kind, %error, "the queue of reconciliations failed"),
+            }
+        })
+        .await;
+}
+
+fn outcome(result: &Result<Reconciled, Error>) -> Outcome {
+    match result {
+        Ok(Reconciled::Invalid) => Outcome::Invalid,
+        Ok(Reconciled::Done | Reconciled::Later(_)) => Outcome::Success,
+        Err(_) => Outcome::Error,
+    }
+}
+
+fn action(reconciled: Reconciled) -> Action {
+    match reconciled {
+        Reconciled::Done | Reconciled::Invalid => Action::await_change(),
+        Reconciled::Later(pause) => Action::requeue(pause),
+    }
+}
+
+/// How often each object failed in a row.
+#[derive(Default)]
+struct Retries(Mutex<HashMap<String, u32>>);
+
+impl Retries {
+    /// The pause before the next attempt; `chance` from 0 to 1 spreads objects that failed together.
+    fn next(&self, object: &str, chance: f64) -> Duration {
+        let mut failures = self.0.lock();
+        let failures = failures.entry(object.to_owned()).or_default();
+        let pause = FIRST_RETRY.saturating_mul(1 << (*failures).min(10)).min(LAST_RETRY);
+        *failures = failures.saturating_add(1);
+        pause.mul_f64(0.75 + chance / 4.0)
+    }
+
+    fn forget(&self, object: &str) {
+        self.0.lock().remove(object);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_minute_and_start_over_after_a_success() {
+        let retries = Retries::default();
+        let pauses: Vec<u128> = (0..9).map(|_| retries.next("a", 1.0).as_millis()).collect();
+        assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]);
+        assert_eq!(retries.next("b", 0.0).as_millis(), 375, "jitter shortens by up to a quarter");
+        retries.forget("a");
+        assert_eq!(retries.next("a", 1.0), FIRST_RETRY);
+    }
+
+    #[test]
+    fn an_invalid_object_waits_for_a_change_and_a_failure_does_not() {
+        assert_eq!(action(Reconciled::Invalid), Action::await_change());
+        assert_eq!(outcome(&Ok(Reconciled::Invalid)), Outcome::Invalid);
+        let sooner = Reconciled::Later(Duration::from_secs(5)).and(Reconciled::Later(Duration::from_secs(1)));
+        assert_eq!(sooner.and(Reconciled::Done), Reconciled::Later(Duration::from_secs(1)));
+    }
+}

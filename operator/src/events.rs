@@ -1,0 +1,84 @@
+//! Events: a line in `kubectl describe` for each transition.
+
+use evenkeel_crds::v1alpha1::StatusCondition;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Client, Resource};
+use tracing::{debug, info, warn};
+
+use crate::conditions;
+use crate::error::request;
+use crate::metrics::{Metrics, WriteOutcome};
+
+/// The API refuses longer notes.
+const NOTE_LIMIT: usize = 1024;
+
+/// Publishes events.
+pub struct Events {
+    recorder: Recorder,
+    metrics: Metrics,
+}
+
+impl Events {
+    /// Events in the name of this operator.
+    pub fn new(client: Client, instance: &str, metrics: Metrics) -> Self {
+        let reporter =
+            Reporter { controller: "evenkeel-operator".into(), instance: Some(instance.to_owned()) };
+        Self { recorder: Recorder::new(client, reporter), metrics }
+    }
+
+    /// Tells of the conditions that changed from `old` to `new`.
+    pub async fn transitions<K>(&self, object: &K, old: &[StatusCondition], new: &[StatusCondition])
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        for condition in conditions::transitions(old, new) {
+            let bad = conditions::is_bad(condition);
+            let note = match condition.message.as_str() {
+                "" => format!("{} is {}", condition.type_, condition.status),
+                message => message.to_owned(),
+            };
+            // Where status and reason say the same, once is enough.
+            let reason = if condition.reason == condition.type_ || bad {
+                condition.reason.clone()
+            } else {
+                format!("{}{}", condition.type_, if condition.status == "True" { "" } else { "Not" })
+            };
+            self.publish(object, bad, &reason, note).await;
+        }
+    }
+
+    /// Publishes one event. That it fails changes nothing for the object: it is logged, and that is all.
+    pub async fn publish<K>(&self, object: &K, bad: bool, reason: &str, mut note: String)
+    where
+        K: Resource<DynamicType = ()>,
+    {
+        let reference = object.object_ref(&());
+        let name = format!(
+            "{}/{}",
+            reference.namespace.as_deref().unwrap_or_default(),
+            object.meta().name.as_deref().unwrap_or_default()
+        );
+        if bad {
+            warn!(kind = %K::kind(&()), object = name, reason, note, "transition");
+        } else {
+            info!(kind = %K::kind(&()), object = name, reason, note, "transition");
+        }
+        while note.len() > NOTE_LIMIT {
+            note.pop();
+        }
+        let event = Event {
+            type_: if bad { EventType::Warning } else { EventType::Normal },
+            reason: reason.to_owned(),
+            note: Some(note),
+            action: "Reconcile".into(),
+            secondary: None,
+        };
+        let published =
+            request(|| "publish an event".into(), self.recorder.publish(&event, &reference)).await;
+        self.metrics
+            .wrote("events", if published.is_ok() { WriteOutcome::Done } else { WriteOutcome::Failed });
+        if let Err(error) = published {
+            debug!(object = name, %error, "an event was lost");
+        }
+    }
+}

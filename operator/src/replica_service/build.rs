@@ -1,0 +1,12 @@
+//! Pure: what a ReplicaService consists of, one kind of object per file. No client.
+
+mod deployment;
+mod disruption_budget;
+mod network_policy;
+
+pub use deployment::{deployment, with_replicas};
+pub use disruption_budget::{competes, disruption_budget};
+pub use network_policy::network_policy;
+
+#[cfg(test)]
+mod tests;

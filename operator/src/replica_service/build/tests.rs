@@ -1,0 +1,102 @@
+use serde_json::{Value, json};
+
+use super::*;
+use crate::golden;
+use crate::replica_service::dereference::Found;
+use crate::replica_service::validate::{Valid, validate};
+use crate::tests::owner;
+
+/// A service with that template.
+pub fn valid(template: &Value) -> Valid {
+    let object = serde_json::from_value(json!({
+        "apiVersion": "evenkeel.dev/v1alpha1",
+        "kind": "ReplicaService",
+        "metadata": {
+            "name": "api", "namespace": "default", "uid": "u", "generation": 2,
+            "annotations": { "evenkeel.dev/restartedAt": "2026-01-01T00:00:00Z" },
+        },
+        "spec": {
+            "template": template,
+            "scaling": { "min": 2, "max": 10 },
+            "network": { "allowFrom": [{ "namespaceSelector": { "matchLabels": { "team": "ops" } } }] },
+        },
+    }))
+    .unwrap();
+    validate(&object).unwrap()
+}
+
+fn template() -> Value {
+    json!({
+        "metadata": { "labels": { "app": "api" }, "annotations": { "example.com/a": "b" } },
+        "spec": {
+            "fieldOfANewerCluster": { "stays": true },
+            "containers": [
+                { "name": "web", "image": "web:1", "ports": [{ "containerPort": 8080, "name": "http" }] },
+                { "name": "logs", "image": "logs:1", "lifecycle": { "preStop": { "sleep": { "seconds": 1 } } } },
+            ],
+        },
+    })
+}
+
+fn found(balancers: &[&str], former: &[&str]) -> Found {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    Found { balancers: names(balancers), former_balancers: names(former), ..Found::default() }
+}
+
+#[test]
+fn each_object_is_as_it_was() {
+    let (valid, owner) = (valid(&template()), owner("ReplicaService", "api"));
+    golden::check("replica_service/deployment", &deployment(&valid, &owner));
+    golden::check("replica_service/disruption_budget", &disruption_budget(&valid, &owner));
+    golden::check(
+        "replica_service/network_policy",
+        &network_policy(&valid, &found(&["shop"], &["old"]), &owner),
+    );
+}
+
+#[test]
+fn the_number_of_replicas_is_left_to_its_own_manager() {
+    let built = deployment(&valid(&template()), &owner("ReplicaService", "api"));
+    assert_eq!(built.pointer("/spec/replicas"), None);
+    assert_eq!(with_replicas(built, 4).pointer("/spec/replicas"), Some(&json!(4)));
+}
+
+#[test]
+fn a_container_that_says_nothing_goes_on_for_a_moment() {
+    let grace = |spec: Value| {
+        let built = deployment(&valid(&json!({ "spec": spec })), &owner("ReplicaService", "api"));
+        built.pointer("/spec/template/spec/terminationGracePeriodSeconds").cloned()
+    };
+    let silent = json!([{ "name": "web" }]);
+    let own = json!([{ "name": "web", "lifecycle": { "preStop": { "exec": { "command": ["x"] } } } }]);
+    assert_eq!(grace(json!({ "containers": silent })), Some(json!(35)));
+    assert_eq!(grace(json!({ "containers": silent, "terminationGracePeriodSeconds": 10 })), Some(json!(35)));
+    assert_eq!(grace(json!({ "containers": silent, "terminationGracePeriodSeconds": 90 })), Some(json!(90)));
+    assert_eq!(grace(json!({ "containers": own, "terminationGracePeriodSeconds": 10 })), Some(json!(10)));
+    assert_eq!(grace(json!({ "containers": own })), None);
+}
+
+#[test]
+fn replicas_that_nobody_may_reach_are_reached_by_nobody() {
+    let mut valid = valid(&template());
+    valid.allow_from.clear();
+    let policy = network_policy(&valid, &found(&[], &[]), &owner("ReplicaService", "api"));
+    assert_eq!(policy.pointer("/spec/ingress"), Some(&json!([])));
+}
+
+#[test]
+fn a_budget_that_selects_the_replicas_competes() {
+    for (selector, expected) in [
+        (json!({ "matchLabels": { "app": "api" } }), true),
+        (
+            json!({ "matchExpressions": [{ "key": "evenkeel.dev/replica-service", "operator": "Exists" }] }),
+            true,
+        ),
+        (json!({}), true),
+        (json!({ "matchLabels": { "app": "other" } }), false),
+        (Value::Null, false),
+    ] {
+        let budget = serde_json::from_value(json!({ "spec": { "selector": selector } })).unwrap();
+        assert_eq!(competes(&valid(&template()), &budget), expected, "{selector}");
+    }
+}

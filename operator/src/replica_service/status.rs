@@ -1,0 +1,190 @@
+//! What a ReplicaService says of itself. Pure, but for [`write`].
+
+use evenkeel_crds::v1alpha1::{ReplicaService, ReplicaServiceStatus};
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{DeploymentCondition, DeploymentStatus};
+use kube::{Resource, ResourceExt};
+use tokio::time::Instant;
+
+use super::apply::Outcome;
+use super::dereference::Found;
+use super::validate::Valid;
+use crate::conditions::{Verdict, kind, merge, no, reason, unknown, yes};
+use crate::context::Context;
+use crate::controller::Reconciled;
+use crate::error::Error;
+use crate::labels::REPLICA_SERVICE;
+use crate::scale::Finding;
+use crate::status;
+use crate::validation::Problems;
+
+/// Everything that a status is made of.
+pub struct Inputs<'a> {
+    /// The object.
+    pub object: &'a ReplicaService,
+    /// Whether its spec holds together.
+    pub checked: &'a Result<Valid, Problems>,
+    /// What is around it.
+    pub found: &'a Found,
+    /// What became of what it owns.
+    pub outcome: &'a Outcome,
+}
+
+/// Writes the status if it changed, and tells of transitions.
+pub async fn write(
+    object: &ReplicaService,
+    checked: &Result<Valid, Problems>,
+    found: &Found,
+    outcome: &Outcome,
+    context: &Context,
+    now: Timestamp,
+) -> Result<Reconciled, Error> {
+    let old: ReplicaServiceStatus = context.statuses.last(object, object.status.as_ref());
+    let new = status(&Inputs { object, checked, found, outcome }, &old, now);
+    match context.statuses.write(object, &old, &new, Instant::now()).await? {
+        status::Outcome::Unchanged => Ok(Reconciled::Done),
+        status::Outcome::TooSoon(wait) => Ok(Reconciled::Later(wait)),
+        status::Outcome::Written => {
+            context.events.transitions(object, &old.conditions, &new.conditions).await;
+            Ok(Reconciled::Done)
+        }
+    }
+}
+
+/// The status as it is now.
+pub fn status(inputs: &Inputs<'_>, old: &ReplicaServiceStatus, now: Timestamp) -> ReplicaServiceStatus {
+    let Inputs { object, found, outcome, .. } = *inputs;
+    let generation = object.metadata.generation;
+    let deployment = outcome.deployment.as_ref().and_then(|deployment| deployment.status.clone());
+    let deployment = deployment.unwrap_or_default();
+    let scaling = &object.spec.scaling;
+    let asked_for = scaling.desired.unwrap_or(scaling.min).max(scaling.min).min(scaling.max);
+    let decision = found.decision.as_ref();
+    let verdicts = [
+        Some(accepted(inputs)),
+        Some(available(inputs, &deployment)),
+        Some(progressing(&deployment)),
+        Some(able_to_scale(inputs)),
+        Some(scaling_active(inputs)),
+        decision.map(|decision| finding(kind::SCALING_LIMITED, &decision.scaling_limited)),
+        deletion(object),
+    ];
+    ReplicaServiceStatus {
+        observed_generation: generation,
+        replicas: deployment.replicas.unwrap_or(0),
+        ready_replicas: deployment.ready_replicas.unwrap_or(0),
+        healthy_replicas: found.healthy,
+        draining_replicas: decision.map_or(0, |decision| decision.draining),
+        desired_replicas: decision.map_or(asked_for, |decision| decision.desired),
+        selector: Some(format!("{REPLICA_SERVICE}={}", object.name_any())),
+        cpu_utilization_percent: decision.and_then(|decision| decision.cpu_utilization_percent),
+        last_scaling: decision
+            .and_then(|decision| decision.last_scaling.clone())
+            .or_else(|| old.last_scaling.clone()),
+        conditions: merge(&old.conditions, verdicts.into_iter().flatten().collect(), generation, now),
+    }
+}
+
+fn accepted(inputs: &Inputs<'_>) -> Verdict {
+    let outcome = inputs.outcome;
+    if let Err(problems) = inputs.checked {
+        let message = format!("{} (what served before goes on)", problems.message());
+        return no(kind::ACCEPTED, reason::INVALID, message);
+    }
+    if !outcome.foreign.is_empty() {
+        return no(kind::ACCEPTED, reason::NAME_CONFLICT, outcome.foreign.join("; "));
+    }
+    if let Some(message) = &outcome.template_refused {
+        let message = format!("spec.template: the API server says: {message} (what served before goes on)");
+        return no(kind::ACCEPTED, reason::INVALID_TEMPLATE, message);
+    }
+    if !outcome.refused.is_empty() {
+        return no(kind::ACCEPTED, reason::REFUSED, outcome.refused.join("; "));
+    }
+    yes(kind::ACCEPTED, reason::ACCEPTED, "")
+}
+
+fn available(inputs: &Inputs<'_>, deployment: &DeploymentStatus) -> Verdict {
+    let (ready, min) = (deployment.ready_replicas.unwrap_or(0), inputs.object.spec.scaling.min);
+    if ready >= min {
+        return yes(kind::AVAILABLE, reason::MINIMUM_AVAILABLE, "");
+    }
+    let message = format!("{ready} of at least {min} replicas are ready");
+    match condition(deployment, "ReplicaFailure").filter(|failure| failure.status == "True") {
+        Some(failure) => {
+            let why = failure.message.clone().unwrap_or_default();
+            no(
+                kind::AVAILABLE,
+                failure.reason.as_deref().unwrap_or(reason::MINIMUM_UNAVAILABLE),
+                format!("{message}: {why}"),
+            )
+        }
+        None => no(kind::AVAILABLE, reason::MINIMUM_UNAVAILABLE, message),
+    }
+}
+
+fn progressing(deployment: &DeploymentStatus) -> Verdict {
+    match condition(deployment, "Progressing") {
+        None => unknown(kind::PROGRESSING, reason::PENDING, "the Deployment has not been looked at yet"),
+        Some(condition) => Verdict {
+            kind: kind::PROGRESSING,
+            holds: (condition.status == "True").into(),
+            reason: condition.reason.clone().unwrap_or_else(|| reason::PENDING.into()),
+            message: condition.message.clone().unwrap_or_default(),
+        },
+    }
+}
+
+fn condition<'a>(deployment: &'a DeploymentStatus, kind: &str) -> Option<&'a DeploymentCondition> {
+    deployment.conditions.iter().flatten().find(|condition| condition.type_ == kind)
+}
+
+fn able_to_scale(inputs: &Inputs<'_>) -> Verdict {
+    if !inputs.found.autoscalers.is_empty() {
+        let others = inputs.found.autoscalers.join(", ");
+        let message = format!(
+            "HorizontalPodAutoscaler {others} scales the same replicas; delete it, or set spec.scaling.paused and leave the number to it"
+        );
+        return no(kind::ABLE_TO_SCALE, reason::OTHER_AUTOSCALER, message);
+    }
+    match &inputs.found.decision {
+        Some(decision) => finding(kind::ABLE_TO_SCALE, &decision.able_to_scale),
+        None => unknown(kind::ABLE_TO_SCALE, reason::PENDING, "nothing was decided yet"),
+    }
+}
+
+fn scaling_active(inputs: &Inputs<'_>) -> Verdict {
+    if let Ok(valid) = inputs.checked {
+        let (service, missing) = (&valid.service, &valid.service.containers_without_cpu_request);
+        if !service.policies.is_empty() && !missing.is_empty() {
+            let message = format!(
+                "CPU utilisation is a share of what is requested, and these containers request none: {}; set resources.requests.cpu in spec.template",
+                missing.join(", "),
+            );
+            return no(kind::SCALING_ACTIVE, reason::MISSING_CPU_REQUEST, message);
+        }
+    }
+    match &inputs.found.decision {
+        Some(decision) => finding(kind::SCALING_ACTIVE, &decision.scaling_active),
+        None => unknown(kind::SCALING_ACTIVE, reason::PENDING, "nothing was decided yet"),
+    }
+}
+
+fn finding(kind: &'static str, finding: &Finding) -> Verdict {
+    Verdict {
+        kind,
+        holds: finding.holds.into(),
+        reason: finding.reason.to_owned(),
+        message: finding.message.clone(),
+    }
+}
+
+fn deletion(object: &ReplicaService) -> Option<Verdict> {
+    object.meta().deletion_timestamp.as_ref()?;
+    let message =
+        "the replicas get nothing new; they go when nothing is in flight, or after the deregistration delay";
+    Some(yes(kind::DELETION_BLOCKED, reason::DRAINING, message))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! Writes statuses: only when they changed, and not too often.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Client, Resource};
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::error::{Error, request};
+use crate::labels::MANAGER;
+use crate::metrics::{Metrics, WriteOutcome};
+use crate::registry::ObjectKey;
+use crate::wakes::key;
+
+/// An object's status is written at most so often, on average.
+const INTERVAL: Duration = Duration::from_secs(5);
+/// So many writes may follow each other at once: an object that comes up goes through a few states quickly.
+const BURST: u32 = 4;
+
+/// Writes statuses and remembers what it wrote: the caches are always a little behind.
+pub struct Statuses {
+    client: Client,
+    metrics: Metrics,
+    written: Mutex<HashMap<(String, ObjectKey), Written>>,
+}
+
+struct Written {
+    uid: Option<String>,
+    status: Value,
+    pace: Pace,
+}
+
+/// What became of a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is what stands there already.
+    Unchanged,
+    /// It stands there now.
+    Written,
+    /// It changed too often; try again after so long.
+    TooSoon(Duration),
+}
+
+impl Statuses {
+    /// Without any memory.
+    pub fn new(client: Client, metrics: Metrics) -> Self {
+        Self { client, metrics, written: Mutex::default() }
+    }
+
+    /// The status that was written last, or else `cached`.
+    pub fn last<K, S>(&self, object: &K, cached: Option<&S>) -> S
+    where
+        K: Resource<DynamicType = ()>,
+        S: DeserializeOwned + Clone + Default,
+    {
+        let written = self.written.lock();
+        let last = written.get(&id(object)).filter(|last| last.uid == object.meta().uid);
+        last.and_then(|last| serde_json::from_value(last.status.clone()).ok())
+            .or_else(|| cached.cloned())
+            .unwrap_or_default()
+    }
+
+    /// Writes `status` if it differs from `last`.
+    pub async fn write<K, S>(&self, object: &K, last: &S, status: &S, now: Instant) -> Result<Outcome, Error>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+        K: DeserializeOwned + Clone + std::fmt::Debug,
+        S: Serialize + PartialEq,
+    {
+        if last == status {
+            return Ok(Outcome::Unchanged);
+        }
+        let (id, uid) = (id(object), object.meta().uid.clone());
+        let mut pace = self
+            .written
+            .lock()
+            .get(&id)
+            .filter(|last| last.uid == uid)
+            .map_or_else(|| Pace::new(now), |last| last.pace);
+        if let Err(wait) = pace.take(now) {
+            return Ok(Outcome::TooSoon(wait));
+        }
+        let status = serde_json::to_value(status).unwrap_or_default();
+        self.patch(object, &status).await?;
+        self.written.lock().insert(id, Written { uid, status, pace });
+        Ok(Outcome::Written)
+    }
+
+    async fn patch<K>(&self, object: &K, status: &Value) -> Result<(), Error>
+    where
+        K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+        K: DeserializeOwned + Clone + std::fmt::Debug,
+    {
+        let ObjectKey { namespace, name } = key(object);
+        let body = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            // With the UID nothing is written to a namesake that was made meanwhile.
+            "metadata": { "name": name, "namespace": namespace, "uid": object.meta().uid },
+            "status": status,
+        });
+        let api: Api<K> = Api::namespaced(self.client.clone(), &namespace);
+        let params = PatchParams::apply(MANAGER).force();
+        let action = || format!("write the status of {} {namespace}/{name}", K::kind(&()));
+        let answer = request(action, api.patch_status(&name, &params, &Patch::Apply(&body))).await;
+        let resource = format!("{}/status", K::plural(&()));
+        self.metrics.wrote(&resource, if answer.is_ok() { WriteOutcome::Done } else { WriteOutcome::Failed });
+        match answer {
+            Err(error) if !error.is_not_found() => Err(error),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn id<K: Resource<DynamicType = ()>>(object: &K) -> (String, ObjectKey) {
+    (K::kind(&()).into_owned(), key(object))
+}
+
+/// A bucket of [`BURST`] writes that one is added to every [`INTERVAL`].
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    /// When the bucket was or will be full.
+    full_at: Instant,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self { full_at: now }
+    }
+
+    /// Takes one, or says after how long there will be one.
+    fn take(&mut self, now: Instant) -> Result<(), Duration> {
+        let full_at = self.full_at.max(now) + INTERVAL;
+        match full_at.checked_duration_since(now + INTERVAL * BURST) {
+            Some(wait) if !wait.is_zero() => Err(wait),
+            _ => {
+                self.full_at = full_at;
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flapping_object_is_written_every_five_seconds_after_a_short_burst() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        for _ in 0..BURST {
+            assert_eq!(pace.take(start), Ok(()));
+        }
+        assert_eq!(pace.take(start), Err(INTERVAL));
+        assert_eq!(pace.take(start + Duration::from_secs(2)), Err(Duration::from_secs(3)));
+        let writes =
+            (0..600).filter(|tenth| pace.take(start + Duration::from_millis(tenth * 100)).is_ok()).count();
+        assert_eq!(writes, 11, "one every 5 s in a minute");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_object_gets_its_burst_back() {
+        let start = Instant::now();
+        let mut pace = Pace::new(start);
+        while pace.take(start).is_ok() {}
+        let later = start + INTERVAL * BURST;
+        assert_eq!((0..10).filter(|_| pace.take(later).is_ok()).count(), BURST as usize);
+    }
+}

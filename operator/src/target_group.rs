@@ -1,0 +1,84 @@
+//! TargetGroup: dereference → validate → status. It owns nothing in the cluster.
+
+pub mod dereference;
+pub mod status;
+pub mod validate;
+
+use std::sync::Arc;
+
+use evenkeel_crds::v1alpha1::TargetGroup;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use jiff::Timestamp;
+use kube::Resource;
+
+use self::dereference::Found;
+use crate::caches::Guarded;
+use crate::conditions::reason;
+use crate::context::Context;
+use crate::controller::Reconciled;
+use crate::deletion::{self, Leaving};
+use crate::error::Error;
+use crate::finalizer;
+use crate::labels::DRAIN;
+use crate::registry::ValidTargetGroup;
+
+/// Brings the cluster to where the object wants it.
+pub fn reconcile(
+    object: Arc<Guarded<TargetGroup>>,
+    context: Arc<Context>,
+) -> BoxFuture<'static, Result<Reconciled, Error>> {
+    async move {
+        match &object.0 {
+            Ok(group) => reconcile_one(group, &context).await,
+            Err(invalid) => {
+                context.events.publish(&*object, true, reason::MALFORMED, invalid.error.clone()).await;
+                Ok(Reconciled::Invalid)
+            }
+        }
+    }
+    .boxed()
+}
+
+async fn reconcile_one(object: &TargetGroup, context: &Context) -> Result<Reconciled, Error> {
+    let now = Timestamp::now();
+    let found = dereference::dereference(object, context); // no client
+    let checked = validate::validate(object); // no client
+    if let Ok(valid) = &checked {
+        register(valid, context);
+    }
+    let leaving = leaving(object, &found, now);
+    finalizer::ensure(&context.client, object, DRAIN, keeps(object, &found, leaving)).await?; // client
+    if leaving == Some(Leaving::Gone) {
+        return Ok(Reconciled::Done);
+    }
+    let written = status::write(object, &checked, &found, context, now).await?; // client
+    let again = leaving.map_or(Reconciled::Done, Leaving::again);
+    Ok(if checked.is_err() { Reconciled::Invalid } else { Reconciled::Done }.and(again).and(written))
+}
+
+/// Whether the object must not go without us: while somebody forwards to it, or while it drains.
+fn keeps(object: &TargetGroup, found: &Found, leaving: Option<Leaving>) -> bool {
+    match leaving {
+        None => object.meta().deletion_timestamp.is_none() && !found.load_balancers.is_empty(),
+        Some(leaving) => leaving != Leaving::Gone,
+    }
+}
+
+fn leaving(object: &TargetGroup, found: &Found, now: Timestamp) -> Option<Leaving> {
+    let since = object.meta().deletion_timestamp.as_ref()?.0;
+    let in_use = !found.load_balancers.is_empty();
+    let delay = object.spec.deregistration_delay.into();
+    Some(deletion::leaving(since, now, delay, in_use.then_some(found.in_flight)))
+}
+
+/// Tells snapshots of a valid group.
+pub fn register(valid: &ValidTargetGroup, context: &Context) {
+    context.registry.write(|accepted| {
+        let same = accepted.target_groups.get(&valid.key).is_some_and(|present| **present == *valid);
+        if !same {
+            accepted.target_groups.insert(valid.key.clone(), Arc::new(valid.clone()));
+        }
+        !same
+    });
+}
