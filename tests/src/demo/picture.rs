@@ -138,13 +138,13 @@ fn series(story: &Story, value: impl Fn(&Sample) -> Option<f64>) -> Vec<(Duratio
     story.samples.iter().filter_map(|sample| Some((sample.at, value(sample)?))).collect()
 }
 
-/// The same points, level until the next one.
+/// The same points, each level since the one before it: a sample is of the time before its end.
 fn steps(points: &[(Duration, f64)]) -> Vec<(Duration, f64)> {
-    let mut level = points.first().map_or(0.0, |point| point.1);
+    let mut before = Duration::ZERO;
     let mut out = Vec::with_capacity(points.len() * 2);
     for &(at, value) in points {
-        out.extend([(at, level), (at, value)]);
-        level = value;
+        out.extend([(before, value), (at, value)]);
+        before = at;
     }
     out
 }
@@ -204,24 +204,11 @@ fn wrap(words: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::story::Observed;
+    use crate::demo::story::example;
 
     #[test]
     fn the_picture_shows_every_line_of_the_summary_and_nothing_outside_the_frame() {
-        let mut story = Story::new(50, 2, 8);
-        for at in 1..=30 {
-            let phase = if at < 6 { Phase::Calm } else { Phase::Spike };
-            story.push(Sample {
-                at: Duration::from_secs(at),
-                phase,
-                rate: 40.0 * at as f64,
-                failed: 0,
-                p50: Duration::ZERO,
-                p99: Duration::ZERO,
-                by_replica: [].into(),
-                observed: Observed { cpu_percent: Some(at as f64 * 9.0), desired: 8, ..Observed::default() },
-            });
-        }
+        let story = example();
         let summary = Summary::of(&story, 1000, 0);
         let svg = svg(&story, &summary);
         for (_, value) in summary.lines() {
@@ -236,9 +223,9 @@ mod tests {
     }
 
     #[test]
-    fn steps_stay_level_until_the_next_point() {
+    fn steps_are_level_since_the_point_before() {
         let at = Duration::from_secs;
         let stepped = steps(&[(at(1), 2.0), (at(2), 4.0)]);
-        assert_eq!(stepped, [(at(1), 2.0), (at(1), 2.0), (at(2), 2.0), (at(2), 4.0)]);
+        assert_eq!(stepped, [(at(0), 2.0), (at(1), 2.0), (at(1), 4.0), (at(2), 4.0)]);
     }
 }

@@ -5,7 +5,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style, Stylize as _};
 use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
-use ratatui::widgets::{Axis, Block, BorderType, Chart, Dataset, GraphType, Paragraph, Wrap};
+use ratatui::widgets::{Axis, Block, BorderType, Chart, Dataset, GraphType, LegendPosition, Paragraph, Wrap};
 
 use super::script::scene;
 use super::story::{Phase, Sample, Story};
@@ -133,7 +133,14 @@ fn chart(frame: &mut Frame, area: Rect, title: &str, lines: [Dataset; 2], (story
     let end = story.now().map_or(0.0, |now| now.at.as_secs_f64()).max(30.0);
     let x = Axis::default().bounds([0.0, end]).labels(["0 s".into(), format!("{end:.0} s")]).dark_gray();
     let y = Axis::default().bounds([0.0, top]).labels(["0".into(), format!("{top:.0}")]).dark_gray();
-    frame.render_widget(Chart::new(lines.into()).x_axis(x).y_axis(y).block(block(title)), area);
+    frame.render_widget(
+        Chart::new(lines.into())
+            .legend_position(Some(LegendPosition::TopLeft))
+            .x_axis(x)
+            .y_axis(y)
+            .block(block(title)),
+        area,
+    );
 }
 
 /// A bar per replica, as long as its share of the last second's requests.
@@ -142,7 +149,8 @@ fn shares(now: &Sample, width: u16) -> Vec<Line<'static>> {
     let most = now.by_replica.values().max().copied().unwrap_or(1).max(1);
     let longest = f64::from(width.saturating_sub(32));
     let bar = |(replica, count): (&String, &u64)| {
-        let name: String = replica.chars().rev().take(16).collect::<Vec<_>>().into_iter().rev().collect();
+        let end: String = replica.chars().skip(replica.chars().count().saturating_sub(16)).collect();
+        let name = end.trim_start_matches('-');
         let length = (*count as f64 / most as f64 * longest) as usize;
         Line::from(vec![
             Span::raw(format!("{name:>17} ")),
@@ -185,4 +193,44 @@ fn big(text: impl Into<String>, color: Color) -> Line<'static> {
 
 fn dim(text: impl Into<String>) -> Line<'static> {
     Line::styled(text.into(), Style::new().fg(Color::DarkGray))
+}
+
+#[cfg(test)]
+mod tests {
+    use ratatui::Terminal;
+    use ratatui::backend::TestBackend;
+
+    use super::super::story::example;
+    use super::*;
+
+    fn drawn(width: u16, height: u16, story: &Story) -> String {
+        let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
+        terminal.draw(|frame| draw(frame, story, 12_345, 0)).unwrap();
+        terminal.backend().to_string()
+    }
+
+    #[test]
+    fn a_usual_terminal_shows_everything() {
+        let screen = drawn(120, 40, &example());
+        let expected = [
+            "quiet",
+            "12345 in all",
+            "0 failed",
+            "p99 14.0 ms",
+            "target 50 %",
+            "desired 2  ready 2",
+            "2 → 8: CPU at 180 %",
+        ];
+        for words in expected.into_iter().chain(["●●", "draining 0", "50.0 %"]) {
+            assert!(screen.contains(words), "{words}:\n{screen}");
+        }
+    }
+
+    #[test]
+    fn neither_a_tiny_terminal_nor_an_empty_story_is_a_problem() {
+        for (width, height) in [(1, 1), (20, 5), (60, 20)] {
+            drawn(width, height, &example());
+            drawn(width, height, &Story::new(50, 1, 1));
+        }
+    }
 }

@@ -215,6 +215,45 @@ impl Summary {
     }
 }
 
+/// A story as it should go: from two replicas to eight and back.
+#[cfg(test)]
+pub(super) fn example() -> Story {
+    let mut story = Story::new(50, 2, 10);
+    for at in 1..=50 {
+        let (phase, desired, ready, draining, cpu) = match at {
+            1..6 => (Phase::Calm, 2, 2, 0, 6.0),
+            6..12 => (Phase::Spike, 2, 2, 0, 30.0 * (at - 5) as f64),
+            12..15 => (Phase::Spike, 8, 2 + 2 * (at - 12), 0, 180.0),
+            15..28 => (Phase::Spike, 8, 8, 0, 48.0),
+            28..43 => (Phase::Quiet, 8, 8, 0, 5.0),
+            43..46 => (Phase::Quiet, 2, 2, 6, 5.0),
+            _ => (Phase::Quiet, 2, 2, 0, 5.0),
+        };
+        let rate = if phase == Phase::Spike { 240.0 } else { 40.0 };
+        let ready: BTreeSet<String> = (0..ready).map(|i| format!("shop-7d9c6b5f4-{i}x2kq")).collect();
+        let share = rate as u64 / ready.len() as u64;
+        story.push(Sample {
+            at: Duration::from_secs(at),
+            phase,
+            rate,
+            failed: 0,
+            p50: Duration::from_micros(2_300),
+            p99: Duration::from_millis(14),
+            by_replica: ready.iter().map(|replica| (replica.clone(), share)).collect(),
+            observed: Observed {
+                desired,
+                pods: ready.len() as i32 + draining,
+                ready,
+                draining,
+                cpu_percent: Some(cpu),
+                last_scaling: (at >= 12).then(|| "2 → 8: CPU at 180 % of the requests, target 50 %".into()),
+            },
+        });
+    }
+    story.first_new_replica = Some(Duration::from_millis(7_400));
+    story
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
