@@ -8,15 +8,18 @@
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::{ArcSwap, Guard};
 use evenkeel_proxy_api::report::{Ack, Health, Rejection, ResourceKind};
-use evenkeel_proxy_api::snapshot::{Snapshot, TargetGroup};
+use evenkeel_proxy_api::snapshot::{Snapshot, TargetGroup, Version};
 use evenkeel_proxy_api::validate;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::group::{Group, Settings};
+use crate::metrics::Metrics;
 use crate::table::{Groups, Table};
 
 /// What is in force: the table, and the groups that it leads to.
@@ -24,6 +27,7 @@ use crate::table::{Groups, Table};
 pub struct Core {
     table: ArcSwap<Table>,
     groups: Mutex<Groups>,
+    applied: watch::Sender<Version>,
 }
 
 impl Core {
@@ -46,6 +50,11 @@ impl Core {
             .all(|endpoint| endpoint.target.drain.is_some() || endpoint.cell.health() != Health::Initial)
     }
 
+    /// Tells of each version that is in force.
+    pub fn applied(&self) -> watch::Receiver<Version> {
+        self.applied.subscribe()
+    }
+
     /// Takes over a snapshot, but for the listeners' sockets. When this returns, no pick begins at a target that drains.
     pub fn apply(&self, snapshot: &Snapshot, now: Instant) -> Vec<Rejection> {
         let mut groups = self.groups.lock();
@@ -59,6 +68,7 @@ impl Core {
         let table = Arc::new(table);
         self.table.store(Arc::clone(&table));
         retire_groups(&mut groups, snapshot, &table, now);
+        self.applied.send_replace(snapshot.version);
         rejections
     }
 
@@ -67,6 +77,15 @@ impl Core {
         for group in self.groups() {
             group.sweep(now);
         }
+    }
+}
+
+/// Sweeps once a second. Ends never.
+pub async fn sweep(core: Arc<Core>) {
+    let mut ticks = interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        core.sweep(ticks.tick().await);
     }
 }
 
@@ -109,13 +128,14 @@ pub trait Reconcile: Send + Sync + 'static {
 pub struct Applier<L> {
     core: Arc<Core>,
     listeners: L,
+    metrics: Arc<Metrics>,
     turn: tokio::sync::Mutex<()>,
 }
 
 impl<L: Reconcile> Applier<L> {
     /// For a core and its listeners.
-    pub fn new(core: Arc<Core>, listeners: L) -> Self {
-        Self { core, listeners, turn: tokio::sync::Mutex::default() }
+    pub fn new(core: Arc<Core>, listeners: L, metrics: Arc<Metrics>) -> Self {
+        Self { core, listeners, metrics, turn: tokio::sync::Mutex::default() }
     }
 
     /// Takes over a snapshot, of which some resources were rejected on the way. When this returns the version is in force,
@@ -128,7 +148,26 @@ impl<L: Reconcile> Applier<L> {
         rejections.extend(self.listeners.reconcile(table).await);
         rejections.sort();
         rejections.dedup();
-        Ack { version: snapshot.version, rejections }
+        let ack = Ack { version: snapshot.version, rejections };
+        self.tell(&ack);
+        ack
+    }
+
+    fn tell(&self, Ack { version, rejections }: &Ack) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        self.metrics.snapshot_epoch.set(version.epoch as i64);
+        self.metrics.snapshot_counter.set(version.counter as i64);
+        self.metrics.snapshot_applied.set(now as i64);
+        self.metrics.snapshot_rejections.set(rejections.len() as i64);
+        for Rejection { kind, name, reason } in rejections {
+            tracing::error!(
+                ?kind,
+                name,
+                reason,
+                "rejected: what served before goes on until this is repaired"
+            );
+        }
+        tracing::debug!(version.epoch, version.counter, rejections = rejections.len(), "snapshot in force");
     }
 
     /// What is in force.

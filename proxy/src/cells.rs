@@ -112,7 +112,12 @@ impl Cell {
 
     /// Why it is not healthy.
     pub fn verdict(&self) -> Verdict {
-        self.verdict.lock().clone()
+        let verdict = self.verdict.lock().clone();
+        if verdict.reason.is_empty() && self.health() == Health::Initial {
+            let description = "it was not checked yet".to_owned();
+            return Verdict { reason: "Elb.InitialHealthChecking", description };
+        }
+        verdict
     }
 
     /// Writes what checks say; whether the health changed.

@@ -5,11 +5,14 @@
 //! Report, Ack ◄─────────────stream──────────────── Report, Ack   (proxy → operator)
 //! ```
 //!
-//! [`snapshot`] and [`report`] are the domain: plain values, checked once when they are made. [`proto`] is the wire.
+//! [`snapshot`] and [`report`] are the domain: plain values. [`proto`] is the wire, [`convert`] leads from one to the other,
+//! and [`validate`] says what a resource must fulfil beyond its types.
 //! A [`snapshot::Snapshot`] written as YAML is what `evenkeel-proxy --snapshot FILE` reads.
 
+pub mod convert;
+pub mod delta;
 /// The wire. Generated from `proto/push.proto`; a test fails when it is stale and says how to renew it.
-#[allow(clippy::all, clippy::pedantic, missing_docs, reason = "generated code")]
+#[allow(clippy::all, clippy::pedantic, clippy::restriction, reason = "generated code")]
 pub mod proto {
     include!("generated/evenkeel.push.v1.rs");
 }

@@ -27,6 +27,26 @@ pub const LATENCY_BOUNDS: [Duration; 14] = {
     ]
 };
 
+/// What a proxy says on its stream.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FromProxy {
+    /// First of all.
+    Hello(Hello),
+    /// After each version.
+    Ack(Ack),
+    /// Each second.
+    Report(Report),
+}
+
+/// Who a proxy is.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Hello {
+    /// The version that is in force, where there is one.
+    pub applied: Option<Version>,
+    /// Name and version of the proxy's software.
+    pub software: String,
+}
+
 /// The answer to a version: it is in force, but for the resources that were rejected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ack {

@@ -1,0 +1,367 @@
+//! Wire → domain.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::proto;
+use crate::report::{
+    Ack, FromProxy, GroupReport, Health, Hello, LATENCY_BOUNDS, Rejection, Report, ResourceKind, TargetReport,
+};
+use crate::snapshot::{
+    Action, Algorithm, Condition, FixedResponse, HealthCheck, Listener, ListenerProtocol, QueryPair,
+    Redirect, Rule, StatusRange, Target, TargetGroup, TargetProtocol, Version, WeightedTargetGroup,
+};
+use crate::validate::Invalid;
+
+type Decoded<T> = Result<T, Invalid>;
+
+/// A listener as it was received, without its name.
+pub fn listener(message: proto::Listener) -> Decoded<Listener> {
+    let protocol = message.protocol();
+    let proto::Listener {
+        name: _,
+        port,
+        protocol: _,
+        allowed_sources,
+        idle_timeout_ms,
+        rules,
+        default_action,
+    } = message;
+    Ok(Listener {
+        port: small(port, "port")?,
+        protocol: match protocol {
+            proto::ListenerProtocol::Http => ListenerProtocol::Http,
+            proto::ListenerProtocol::Tcp => ListenerProtocol::Tcp,
+            proto::ListenerProtocol::Unspecified => return Err(unknown("protocol")),
+        },
+        allowed_sources: all(allowed_sources, "allowedSources", |text| parse(&text))?,
+        idle_timeout: Duration::from_millis(idle_timeout_ms),
+        rules: all(rules, "rules", rule)?,
+        default_action: within("defaultAction", required(default_action).and_then(action))?,
+    })
+}
+
+/// A target group as it was received, without its name.
+pub fn target_group(message: proto::TargetGroup) -> Decoded<TargetGroup> {
+    let (protocol, algorithm) = (message.protocol(), message.algorithm());
+    let proto::TargetGroup { name: _, protocol: _, algorithm: _, health_check, targets } = message;
+    Ok(TargetGroup {
+        protocol: within("protocol", target_protocol(protocol))?,
+        algorithm: match algorithm {
+            proto::Algorithm::RoundRobin => Algorithm::RoundRobin,
+            proto::Algorithm::LeastRequest => Algorithm::LeastRequest,
+            proto::Algorithm::Unspecified => return Err(unknown("algorithm")),
+        },
+        health_check: within("healthCheck", required(health_check).and_then(self::health_check))?,
+        targets: all(targets, "targets", target)?,
+    })
+}
+
+/// Says of an error where it is; the innermost has no name of its own.
+fn within<T>(field: &str, result: Decoded<T>) -> Decoded<T> {
+    result.map_err(|invalid| {
+        if invalid.field.is_empty() { Invalid::new(field, invalid.problem) } else { invalid.within(field) }
+    })
+}
+
+fn unknown(field: &str) -> Invalid {
+    Invalid::new(field, "is missing or of a kind that this version does not know")
+}
+
+fn required<T>(value: Option<T>) -> Decoded<T> {
+    value.ok_or_else(|| unknown(""))
+}
+
+fn small(value: u32, field: &str) -> Decoded<u16> {
+    u16::try_from(value).map_err(|_| Invalid::new(field, format!("{value} is more than 65535")))
+}
+
+fn parse<T: FromStr>(text: &str) -> Decoded<T> {
+    text.parse().map_err(|_| Invalid::new("", format!("{text:?} is not an address or network")))
+}
+
+fn all<A, B>(items: Vec<A>, field: &str, convert: impl Fn(A) -> Decoded<B>) -> Decoded<Vec<B>> {
+    let convert = |(index, item)| within(&format!("{field}[{index}]"), convert(item));
+    items.into_iter().enumerate().map(convert).collect()
+}
+
+fn target_protocol(protocol: proto::TargetProtocol) -> Decoded<TargetProtocol> {
+    match protocol {
+        proto::TargetProtocol::Http => Ok(TargetProtocol::Http),
+        proto::TargetProtocol::Tcp => Ok(TargetProtocol::Tcp),
+        proto::TargetProtocol::Unspecified => Err(unknown("")),
+    }
+}
+
+fn rule(proto::Rule { priority, conditions, action: then }: proto::Rule) -> Decoded<Rule> {
+    let conditions = all(conditions, "conditions", condition)?;
+    Ok(Rule { priority, conditions, action: within("action", required(then).and_then(action))? })
+}
+
+fn condition(message: proto::Condition) -> Decoded<Condition> {
+    use proto::condition::Condition as Wire;
+    Ok(match required(message.condition)? {
+        Wire::Path(proto::Patterns { values }) => Condition::Path { values },
+        Wire::Host(proto::Patterns { values }) => Condition::Host { values },
+        Wire::Header(proto::HeaderPatterns { name, values }) => Condition::Header { name, values },
+        Wire::Method(proto::Patterns { values }) => Condition::Method { values },
+        Wire::Query(proto::QueryPairs { pairs }) => {
+            let pair = |proto::QueryPair { key, value }| QueryPair { key, value };
+            Condition::Query { pairs: pairs.into_iter().map(pair).collect() }
+        }
+        Wire::SourceIp(proto::Networks { values }) => {
+            Condition::SourceIp { values: all(values, "sourceIp.values", |text| parse(&text))? }
+        }
+    })
+}
+
+fn action(message: proto::Action) -> Decoded<Action> {
+    use proto::action::Action as Wire;
+    let weighted = |proto::WeightedTargetGroup { name, weight }| {
+        Ok(WeightedTargetGroup { name, weight: small(weight, "weight")? })
+    };
+    Ok(match required(message.action)? {
+        Wire::Forward(proto::Forward { target_groups }) => {
+            Action::Forward { target_groups: all(target_groups, "forward.targetGroups", weighted)? }
+        }
+        Wire::Redirect(proto::Redirect { status_code, protocol, host, port, path, query }) => {
+            let status_code = small(status_code, "redirect.statusCode")?;
+            Action::Redirect(Redirect { status_code, protocol, host, port, path, query })
+        }
+        Wire::FixedResponse(proto::FixedResponse { status_code, content_type, message_body }) => {
+            let status_code = small(status_code, "fixedResponse.statusCode")?;
+            Action::FixedResponse(FixedResponse { status_code, content_type, message_body })
+        }
+    })
+}
+
+fn health_check(message: proto::HealthCheck) -> Decoded<HealthCheck> {
+    let protocol = within("protocol", target_protocol(message.protocol()))?;
+    let range = |proto::StatusRange { from, to }| {
+        Ok(StatusRange { from: small(from, "from")?, to: small(to, "to")? })
+    };
+    Ok(HealthCheck {
+        protocol,
+        path: message.path,
+        port: message.port.map(|port| small(port, "port")).transpose()?,
+        interval: Duration::from_millis(message.interval_ms),
+        timeout: Duration::from_millis(message.timeout_ms),
+        healthy_threshold: small(message.healthy_threshold, "healthyThreshold")?,
+        unhealthy_threshold: small(message.unhealthy_threshold, "unhealthyThreshold")?,
+        matcher: all(message.matcher, "matcher", range)?,
+    })
+}
+
+fn target(message: proto::Target) -> Decoded<Target> {
+    let proto::Target { id, address, port, zone, node, weight, drain_ms } = message;
+    Ok(Target {
+        id,
+        address: within("address", parse(&address))?,
+        port: small(port, "port")?,
+        zone,
+        node,
+        weight: small(weight, "weight")?,
+        drain: drain_ms.map(Duration::from_millis),
+    })
+}
+
+impl From<proto::Version> for Version {
+    fn from(proto::Version { epoch, counter }: proto::Version) -> Self {
+        Self { epoch, counter }
+    }
+}
+
+impl TryFrom<proto::FromProxy> for FromProxy {
+    type Error = Invalid;
+
+    fn try_from(message: proto::FromProxy) -> Decoded<Self> {
+        use proto::from_proxy::Message as Wire;
+        Ok(match message.message.ok_or_else(|| unknown("message"))? {
+            Wire::Hello(proto::Hello { applied, software }) => {
+                Self::Hello(Hello { applied: applied.map(Into::into), software })
+            }
+            Wire::Ack(ack) => Self::Ack(within("ack", ack.try_into())?),
+            Wire::Report(report) => Self::Report(within("report", report.try_into())?),
+        })
+    }
+}
+
+impl TryFrom<proto::Ack> for Ack {
+    type Error = Invalid;
+
+    fn try_from(proto::Ack { version, rejections }: proto::Ack) -> Decoded<Self> {
+        let version = within("version", required(version))?.into();
+        Ok(Self { version, rejections: all(rejections, "rejections", rejection)? })
+    }
+}
+
+fn rejection(message: proto::Rejection) -> Decoded<Rejection> {
+    let kind = match message.kind() {
+        proto::ResourceKind::Listener => ResourceKind::Listener,
+        proto::ResourceKind::TargetGroup => ResourceKind::TargetGroup,
+        proto::ResourceKind::Unspecified => return Err(unknown("kind")),
+    };
+    Ok(Rejection { kind, name: message.name, reason: message.reason })
+}
+
+impl TryFrom<proto::Report> for Report {
+    type Error = Invalid;
+
+    fn try_from(proto::Report { version, targets, target_groups }: proto::Report) -> Decoded<Self> {
+        Ok(Self {
+            version: within("version", required(version))?.into(),
+            targets: all(targets, "targets", target_report)?,
+            target_groups: all(target_groups, "targetGroups", group_report)?,
+        })
+    }
+}
+
+fn target_report(message: proto::TargetReport) -> Decoded<TargetReport> {
+    let health = match message.health() {
+        proto::Health::Initial => Health::Initial,
+        proto::Health::Healthy => Health::Healthy,
+        proto::Health::Unhealthy => Health::Unhealthy,
+        proto::Health::Unspecified => return Err(unknown("health")),
+    };
+    let proto::TargetReport {
+        target_group,
+        id,
+        in_flight,
+        completed,
+        failed,
+        health: _,
+        reason,
+        description,
+    } = message;
+    Ok(TargetReport { target_group, id, in_flight, completed, failed, health, reason, description })
+}
+
+fn group_report(message: proto::GroupReport) -> Decoded<GroupReport> {
+    let proto::GroupReport { name, requests, no_target, latency } = message;
+    if latency.len() != LATENCY_BOUNDS.len() + 1 {
+        return Err(Invalid::new(
+            "latency",
+            format!("has {} counts; {} are known", latency.len(), LATENCY_BOUNDS.len() + 1),
+        ));
+    }
+    Ok(GroupReport { name, requests, no_target, latency })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::convert::{listener_message, target_group_message};
+
+    const LISTENER: &str = "{port: 80, allowedSources: [10.0.0.0/8], rules: [
+        {priority: 1, conditions: [path: {values: [/a]}, sourceIp: {values: [10.0.0.0/8]}],
+         action: {forward: {targetGroups: [{name: api}]}}}],
+        defaultAction: {fixedResponse: {statusCode: 404, contentType: text/plain}}}";
+    const GROUP: &str = "{targets: [{id: a, address: 10.0.0.1, port: 80}]}";
+
+    type Damage<T> = (fn(&mut T), &'static str);
+
+    #[test]
+    fn a_damaged_listener_is_refused_naming_the_field() {
+        let whole = listener_message("http", &serde_saphyr::from_str(LISTENER).unwrap());
+        assert!(listener(whole.clone()).is_ok());
+        let damages: [Damage<proto::Listener>; 7] = [
+            (|m| m.port = 65_536, "port: 65536 is more than 65535"),
+            (|m| m.protocol = 99, "protocol: is missing or of a kind that this version does not know"),
+            (
+                |m| m.allowed_sources[0] = "10/33".into(),
+                "allowedSources[0]: \"10/33\" is not an address or network",
+            ),
+            (
+                |m| m.default_action = None,
+                "defaultAction: is missing or of a kind that this version does not know",
+            ),
+            (
+                |m| m.rules[0].action = None,
+                "rules[0].action: is missing or of a kind that this version does not know",
+            ),
+            (
+                |m| m.rules[0].conditions[0].condition = None,
+                "rules[0].conditions[0]: is missing or of a kind that this version does not know",
+            ),
+            (
+                |m| {
+                    m.rules[0].conditions[1].condition =
+                        Some(proto::condition::Condition::SourceIp(proto::Networks {
+                            values: vec!["all".into()],
+                        }));
+                },
+                "rules[0].conditions[1].sourceIp.values[0]: \"all\" is not an address or network",
+            ),
+        ];
+        for (damage, expected) in damages {
+            let mut message = whole.clone();
+            damage(&mut message);
+            assert_eq!(listener(message).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_damaged_target_group_is_refused_naming_the_field() {
+        let whole = target_group_message("api", &serde_saphyr::from_str(GROUP).unwrap());
+        assert!(target_group(whole.clone()).is_ok());
+        let damages: [Damage<proto::TargetGroup>; 4] = [
+            (|m| m.algorithm = 0, "algorithm: is missing or of a kind that this version does not know"),
+            (
+                |m| m.health_check = None,
+                "healthCheck: is missing or of a kind that this version does not know",
+            ),
+            (
+                |m| m.targets[0].address = String::new(),
+                "targets[0].address: \"\" is not an address or network",
+            ),
+            (|m| m.targets[0].weight = 70_000, "targets[0].weight: 70000 is more than 65535"),
+        ];
+        for (damage, expected) in damages {
+            let mut message = whole.clone();
+            damage(&mut message);
+            assert_eq!(target_group(message).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn what_a_proxy_says_survives_the_way() {
+        let version = Version { epoch: 3, counter: 7 };
+        let rejection = Rejection {
+            kind: ResourceKind::Listener,
+            name: "http".into(),
+            reason: "port 80 is taken".into(),
+        };
+        let target = TargetReport {
+            target_group: "api".into(),
+            id: "a".into(),
+            in_flight: 1,
+            completed: 2,
+            failed: 1,
+            health: Health::Unhealthy,
+            reason: "Target.Timeout".into(),
+            description: "no answer within 2s".into(),
+        };
+        let group = GroupReport { name: "api".into(), requests: 5, no_target: 1, latency: vec![1; 15] };
+        for message in [
+            FromProxy::Hello(Hello { applied: Some(version), software: "evenkeel-proxy 1".into() }),
+            FromProxy::Hello(Hello::default()),
+            FromProxy::Ack(Ack { version, rejections: vec![rejection] }),
+            FromProxy::Report(Report { version, targets: vec![target], target_groups: vec![group] }),
+        ] {
+            assert_eq!(FromProxy::try_from(proto::FromProxy::from(message.clone())), Ok(message));
+        }
+    }
+
+    #[test]
+    fn what_a_proxy_says_wrongly_is_refused() {
+        assert!(FromProxy::try_from(proto::FromProxy::default()).is_err());
+        let group = proto::GroupReport { latency: vec![0; 99], ..Default::default() };
+        let report = proto::Report {
+            version: Some(proto::Version::default()),
+            targets: vec![],
+            target_groups: vec![group],
+        };
+        let error = Report::try_from(report).unwrap_err().to_string();
+        assert_eq!(error, "targetGroups[0].latency: has 99 counts; 15 are known");
+    }
+}

@@ -1,0 +1,155 @@
+//! The stream to the operator: everything that this proxy serves comes from there, and what it sees goes there.
+//!
+//! ```text
+//! dial ─► Hello ─► Update… ─► Assembler ─► Applier ─► Ack
+//!                    every second: Sampler ─► Report
+//! ```
+//!
+//! When the stream ends, another is begun, and the last good snapshot goes on being served however long that takes.
+
+pub mod backoff;
+pub mod dial;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_proxy_api::delta::{Assembler, DeltaError, MAX_CHUNK};
+use evenkeel_proxy_api::proto;
+use evenkeel_proxy_api::proto::push_client::PushClient;
+use evenkeel_proxy_api::report::{FromProxy, Hello};
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::{AsciiMetadataValue, errors::InvalidMetadataValue};
+use tonic::{Request, Streaming};
+
+use crate::apply::{Applier, Reconcile};
+use crate::load::Sampler;
+use crate::metrics::Metrics;
+use backoff::Backoff;
+use dial::{Dial, DialError};
+
+/// From one report to the next.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// The operator's first answer takes no longer than this, or something is wrong.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// So many messages may wait to be sent. A report that finds no room is not made: the next has what it would have had.
+const OUTBOX: usize = 8;
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("cannot connect: {0}")]
+    Dial(#[from] DialError),
+    #[error("the token has characters that a token cannot have")]
+    Token(#[from] InvalidMetadataValue),
+    #[error("the operator did not answer within 5 s")]
+    NoAnswer,
+    #[error("the operator said {}: {}", .0.code(), .0.message())]
+    Status(#[from] tonic::Status),
+    #[error("the operator sent nonsense: {0}")]
+    Delta(#[from] DeltaError),
+    #[error("the operator closed the stream")]
+    Closed,
+}
+
+/// Keeps a stream to the operator.
+#[derive(Debug)]
+pub struct Control<D, L> {
+    dial: D,
+    applier: Arc<Applier<L>>,
+    metrics: Arc<Metrics>,
+    assembler: Assembler,
+}
+
+impl<D: Dial, L: Reconcile> Control<D, L> {
+    /// A stream that is dialled this way and whose snapshots are applied there.
+    pub fn new(dial: D, applier: Arc<Applier<L>>, metrics: Arc<Metrics>) -> Self {
+        Self { dial, applier, metrics, assembler: Assembler::default() }
+    }
+
+    /// Keeps a stream open. Ends never.
+    pub async fn run(mut self, rng: fastrand::Rng) {
+        let mut backoff = Backoff::new(rng);
+        loop {
+            let before = self.assembler.current().version;
+            let ended = self.stream().await;
+            self.metrics.control_connected.set(0);
+            if self.assembler.current().version != before {
+                backoff.reset();
+            }
+            let wait = backoff.next();
+            tracing::warn!(
+                reason = %ended, retry_in_ms = wait.as_millis(),
+                "no stream to the operator: what is in force goes on, changes wait"
+            );
+            sleep(wait).await;
+        }
+    }
+
+    async fn stream(&mut self) -> Ended {
+        match self.open().await {
+            Ok((updates, outbox)) => {
+                tracing::info!("stream to the operator is open");
+                self.metrics.control_connected.set(1);
+                self.serve(updates, outbox).await.err().unwrap_or(Ended::Closed)
+            }
+            Err(ended) => ended,
+        }
+    }
+
+    async fn open(&mut self) -> Result<(Streaming<proto::Update>, mpsc::Sender<proto::FromProxy>), Ended> {
+        self.assembler.begin_stream();
+        let channel = self.dial.channel().await?;
+        let bearer: AsciiMetadataValue = format!("bearer {}", self.dial.token().await?).parse()?;
+        let (outbox, messages) = mpsc::channel(OUTBOX);
+        // The channel is empty and its other end is here.
+        let _ = outbox.try_send(self.hello().into());
+        let mut request = Request::new(ReceiverStream::new(messages));
+        request.metadata_mut().insert("authorization", bearer);
+        let mut client = PushClient::new(channel).max_decoding_message_size(MAX_CHUNK);
+        let answer =
+            timeout(ANSWER_TIMEOUT, client.connect(request)).await.map_err(|_| Ended::NoAnswer)??;
+        Ok((answer.into_inner(), outbox))
+    }
+
+    fn hello(&self) -> FromProxy {
+        let version = self.assembler.current().version;
+        let applied = (version != <_>::default()).then_some(version);
+        FromProxy::Hello(Hello {
+            applied,
+            software: concat!("evenkeel-proxy ", env!("CARGO_PKG_VERSION")).to_owned(),
+        })
+    }
+
+    async fn serve(
+        &mut self,
+        mut updates: Streaming<proto::Update>,
+        outbox: mpsc::Sender<proto::FromProxy>,
+    ) -> Result<(), Ended> {
+        let mut sampler = Sampler::new(Arc::clone(self.applier.core()));
+        let mut ticks = interval(REPORT_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut told_everything = false;
+        loop {
+            tokio::select! {
+                update = updates.message() => {
+                    let Some(update) = update? else { return Ok(()) };
+                    let Some(assembled) = self.assembler.take(update)? else { continue };
+                    let ack = self.applier.apply(&assembled.snapshot, assembled.rejections).await;
+                    outbox.send(FromProxy::Ack(ack).into()).await.map_err(|_| Ended::Closed)?;
+                    told_everything = true;
+                }
+                // Before the first version of a stream there is nothing that the operator could relate a report to.
+                _ = ticks.tick(), if told_everything => {
+                    if let Ok(room) = outbox.try_reserve() {
+                        room.send(FromProxy::Report(sampler.sample()).into());
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! What this proxy sees of its targets, told to the operator each second.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use evenkeel_proxy_api::report::{GroupReport, Report, TargetReport};
+
+use crate::apply::Core;
+use crate::group::{Endpoint, Group};
+
+/// Makes the reports of one stream. Sparse: what did not change since the stream's previous report is left out, but a
+/// draining target is in every one.
+#[derive(Debug)]
+pub struct Sampler {
+    core: Arc<Core>,
+    targets: HashMap<(String, String), TargetReport>,
+    groups: HashMap<String, GroupReport>,
+}
+
+impl Sampler {
+    /// For a new stream: the first report has everything.
+    pub fn new(core: Arc<Core>) -> Self {
+        Self { core, targets: HashMap::new(), groups: HashMap::new() }
+    }
+
+    /// Samples. Names the version that was in force before, so that it can be relied on: at a target that drains in that
+    /// version, nothing is in flight that is not counted here.
+    pub fn sample(&mut self) -> Report {
+        let version = self.core.table().version;
+        let groups = self.core.groups();
+        let target_groups = self.changed_groups(&groups);
+        let targets = self.changed_targets(&groups);
+        Report { version, targets, target_groups }
+    }
+
+    fn changed_groups(&mut self, groups: &[Arc<Group>]) -> Vec<GroupReport> {
+        let now: Vec<_> = groups.iter().map(|group| group_report(group)).collect();
+        let changed =
+            now.iter().filter(|report| self.groups.get(&report.name) != Some(report)).cloned().collect();
+        self.groups = now.into_iter().map(|report| (report.name.clone(), report)).collect();
+        changed
+    }
+
+    fn changed_targets(&mut self, groups: &[Arc<Group>]) -> Vec<TargetReport> {
+        let mut previous = std::mem::take(&mut self.targets);
+        let mut changed = Vec::new();
+        for group in groups {
+            for endpoint in group.endpoints() {
+                let report = target_report(group, &endpoint);
+                let key = (report.target_group.clone(), report.id.clone());
+                if previous.remove(&key).as_ref() != Some(&report) || endpoint.cell.draining() {
+                    changed.push(report.clone());
+                }
+                self.targets.insert(key, report);
+            }
+        }
+        // Whoever is forgotten has nothing in flight; if the last report said otherwise, this one takes it back.
+        let busy = previous.into_values().filter(|report| report.in_flight > 0);
+        changed.extend(busy.map(|report| TargetReport { in_flight: 0, ..report }));
+        changed
+    }
+}
+
+fn group_report(group: &Group) -> GroupReport {
+    let stats = group.stats();
+    GroupReport {
+        name: group.name().to_owned(),
+        requests: stats.requests(),
+        no_target: stats.no_target(),
+        latency: stats.latency(),
+    }
+}
+
+fn target_report(group: &Group, endpoint: &Endpoint) -> TargetReport {
+    let counts = endpoint.cell.counts();
+    let verdict = endpoint.cell.verdict();
+    TargetReport {
+        target_group: group.name().to_owned(),
+        id: endpoint.target.id.clone(),
+        in_flight: counts.in_flight,
+        completed: counts.completed,
+        failed: counts.failed,
+        health: endpoint.cell.health(),
+        reason: verdict.reason.to_owned(),
+        description: verdict.description,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use evenkeel_proxy_api::report::Health;
+    use evenkeel_proxy_api::snapshot::Snapshot;
+    use tokio::time::Instant;
+
+    use super::*;
+    use crate::cells::Verdict;
+    use crate::pick::{Outcome, Picked, pick};
+
+    fn apply(core: &Core, yaml: &str) {
+        let snapshot: Snapshot = serde_saphyr::from_str(yaml).unwrap();
+        assert!(core.apply(&snapshot, Instant::now()).is_empty());
+        for group in core.groups() {
+            for endpoint in group.current_endpoints() {
+                group.set_health(&endpoint.cell, Health::Healthy, Verdict::default());
+            }
+        }
+    }
+
+    fn pick_one(core: &Core) -> Picked {
+        pick(&core.groups()[0], &[]).unwrap()
+    }
+
+    /// Target and what is in flight there.
+    fn in_flight(report: &Report) -> Vec<(&str, u32)> {
+        report.targets.iter().map(|target| (target.id.as_str(), target.in_flight)).collect()
+    }
+
+    const TWO: &str = "{version: {epoch: 1, counter: 1}, targetGroups: {api: {targets: [
+        {id: a, address: 10.0.0.1, port: 80}, {id: b, address: 10.0.0.2, port: 80}]}}}";
+    const DRAINING: &str = "{version: {epoch: 1, counter: 2}, targetGroups: {api: {targets: [
+        {id: a, address: 10.0.0.1, port: 80, drain: 300s}, {id: b, address: 10.0.0.2, port: 80}]}}}";
+    const ONE: &str = "{version: {epoch: 1, counter: 3}, targetGroups: {api: {targets: [
+        {id: b, address: 10.0.0.2, port: 80}]}}}";
+
+    #[test]
+    fn the_first_report_has_everything_and_the_next_only_what_changed() {
+        let core = Arc::new(Core::default());
+        apply(&core, TWO);
+        let mut sampler = Sampler::new(Arc::clone(&core));
+        let first = sampler.sample();
+        assert_eq!((first.version.counter, in_flight(&first)), (1, vec![("a", 0), ("b", 0)]));
+        assert_eq!(first.target_groups.len(), 1);
+        let quiet = sampler.sample();
+        assert!(quiet.targets.is_empty() && quiet.target_groups.is_empty());
+
+        let picked = pick_one(&core);
+        assert_eq!(in_flight(&sampler.sample()), [("a", 1)]);
+        picked.finish(Outcome::Failed, Some(Duration::from_millis(3)));
+        let report = sampler.sample();
+        assert_eq!((report.targets[0].completed, report.targets[0].failed), (1, 1));
+        let group = &report.target_groups[0];
+        assert_eq!((group.requests, group.no_target, group.latency[2]), (1, 0, 1));
+    }
+
+    #[test]
+    fn a_draining_target_is_in_every_report() {
+        let core = Arc::new(Core::default());
+        apply(&core, TWO);
+        let mut sampler = Sampler::new(Arc::clone(&core));
+        let picked = pick_one(&core);
+        sampler.sample();
+        apply(&core, DRAINING);
+        for _ in 0..3 {
+            assert_eq!(in_flight(&sampler.sample()), [("a", 1)]);
+        }
+        drop(picked);
+        assert_eq!(in_flight(&sampler.sample()), [("a", 0)]);
+        assert_eq!(in_flight(&sampler.sample()), [("a", 0)]);
+    }
+
+    #[test]
+    fn a_target_that_is_gone_is_reported_until_nothing_is_in_flight() {
+        let core = Arc::new(Core::default());
+        apply(&core, TWO);
+        let mut sampler = Sampler::new(Arc::clone(&core));
+        let picked = pick_one(&core);
+        sampler.sample();
+        apply(&core, ONE);
+        assert_eq!(in_flight(&sampler.sample()), [("a", 1)]);
+        drop(picked);
+        core.sweep(Instant::now());
+        assert_eq!(in_flight(&sampler.sample()), [("a", 0)]);
+        assert!(sampler.sample().targets.is_empty());
+    }
+
+    #[test]
+    fn requests_without_a_target_are_counted() {
+        let core = Arc::new(Core::default());
+        apply(&core, "{targetGroups: {api: {targets: []}}}");
+        let mut sampler = Sampler::new(Arc::clone(&core));
+        assert!(pick(&core.groups()[0], &[]).is_err());
+        let report = sampler.sample();
+        assert_eq!((report.target_groups[0].requests, report.target_groups[0].no_target), (1, 1));
+    }
+}
