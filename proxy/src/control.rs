@@ -78,7 +78,7 @@ impl<D: Dial, L: Reconcile> Control<D, L> {
             if self.assembler.current().version != before {
                 backoff.reset();
             }
-            let wait = backoff.next();
+            let wait = backoff.wait();
             tracing::warn!(
                 reason = %ended, retry_in_ms = wait.as_millis(),
                 "no stream to the operator: what is in force goes on, changes wait"

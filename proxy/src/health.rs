@@ -146,7 +146,7 @@ async fn check_for_ever(
         let permit = permits.acquire().await;
         let outcome = probe.probe(shared.key.address, check).await;
         drop(permit);
-        if shared.observe(outcome) && eager < EAGER_CHECKS {
+        if shared.observe(&outcome) && eager < EAGER_CHECKS {
             eager += 1;
             sleep(EAGER_INTERVAL.min(check.interval)).await;
             continue;
@@ -170,12 +170,12 @@ impl Shared {
     }
 
     /// Takes a result into account and tells everyone; whether the target has yet to pass for the first time.
-    fn observe(&self, outcome: Result<(), Failure>) -> bool {
+    fn observe(&self, outcome: &Result<(), Failure>) -> bool {
         let mut guard = self.state.lock();
         let (state, verdict) = &mut *guard;
         let before = state.health();
         state.observe(outcome.is_ok(), &self.key.check);
-        let found = match (&outcome, state.health()) {
+        let found = match (outcome, state.health()) {
             (_, Health::Healthy) => Verdict::default(),
             (Err(failure), _) => failure.verdict(&self.key.check),
             // It passes, but not often enough yet: what was wrong before still counts.

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use evenkeel_proxy_api::snapshot::Snapshot;
@@ -57,7 +56,7 @@ pub async fn run<L: Reconcile>(path: &Path, applier: &Applier<L>) -> Result<(), 
                 apply(snapshot, counter, applier).await;
             }
             Err(error) => {
-                tracing::error!(%error, "the changed file is not taken over: what was in force goes on")
+                tracing::error!(%error, "the changed file is not taken over: what was in force goes on");
             }
         }
     }
@@ -96,6 +95,8 @@ async fn apply<L: Reconcile>(mut snapshot: Snapshot, counter: u64, applier: &App
 #[cfg(test)]
 mod tests {
     use evenkeel_proxy_api::report::Rejection;
+
+    use std::sync::Arc;
 
     use super::*;
     use crate::apply::Core;

@@ -269,7 +269,7 @@ mod tests {
             let response = FixedResponse {
                 status_code: 404,
                 content_type: "text/plain".into(),
-                message_body: "".into(),
+                message_body: String::new(),
             };
             Listener {
                 port,
@@ -326,20 +326,20 @@ mod tests {
                 .iter_mut()
                 .filter(|listener| listener.name == "http")
                 .for_each(|l| l.protocol = 99);
-            let assembled = take_all(&mut assembler, damaged).unwrap().unwrap();
-            assert_eq!(assembled.snapshot.listeners["http"].port, 80);
-            assert_eq!(assembled.snapshot.listeners["tcp"].port, 90);
-            assert_eq!(assembled.rejections.len(), 1);
-            assert_eq!(assembled.rejections[0].name, "http");
+            let whole = take_all(&mut assembler, damaged).unwrap().unwrap();
+            assert_eq!(whole.snapshot.listeners["http"].port, 80);
+            assert_eq!(whole.snapshot.listeners["tcp"].port, 90);
+            assert_eq!(whole.rejections.len(), 1);
+            assert_eq!(whole.rejections[0].name, "http");
         }
 
         let later = Snapshot { version: Version { epoch: 1, counter: 3 }, ..after.clone() };
-        let assembled = take_all(&mut assembler, updates(Some(&after), &later)).unwrap().unwrap();
-        assert_eq!(assembled.rejections.len(), 1, "it is still rejected");
+        let whole = take_all(&mut assembler, updates(Some(&after), &later)).unwrap().unwrap();
+        assert_eq!(whole.rejections.len(), 1, "it is still rejected");
         let repaired = snapshot(4, &[("http", 8081)], &["api"]);
-        let assembled = take_all(&mut assembler, updates(Some(&later), &repaired)).unwrap().unwrap();
-        assert_eq!(*assembled.snapshot, repaired);
-        assert!(assembled.rejections.is_empty());
+        let whole = take_all(&mut assembler, updates(Some(&later), &repaired)).unwrap().unwrap();
+        assert_eq!(*whole.snapshot, repaired);
+        assert!(whole.rejections.is_empty());
     }
 
     #[test]
@@ -405,8 +405,8 @@ mod tests {
         let chunks = updates(None, &next);
         assert!(chunks.len() > 1);
         assert!(chunks.iter().all(|chunk| chunk.encoded_len() < 1024 * 1024));
-        let assembled = take_all(&mut Assembler::default(), chunks).unwrap().unwrap();
-        assert_eq!(*assembled.snapshot, next);
+        let whole = take_all(&mut Assembler::default(), chunks).unwrap().unwrap();
+        assert_eq!(*whole.snapshot, next);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Whatever changes, the other side has the same afterwards.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::time::Duration;
 
 use evenkeel_proxy_api::delta::{Assembler, updates};

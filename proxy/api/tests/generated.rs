@@ -2,6 +2,8 @@
 //!
 //! After a change of `push.proto`: `EVENKEEL_REGENERATE=1 cargo test -p evenkeel-proxy-api --test generated`.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::path::Path;
 
 #[test]

@@ -19,7 +19,7 @@ impl Backoff {
     }
 
     /// The next wait: between half the limit and the limit, which doubles up to 5 s.
-    pub fn next(&mut self) -> Duration {
+    pub fn wait(&mut self) -> Duration {
         let wait = self.limit.mul_f64(0.5 + self.rng.f64() / 2.0);
         self.limit = (self.limit * 2).min(LONGEST);
         wait
@@ -39,18 +39,18 @@ mod tests {
     fn waits_double_up_to_five_seconds_and_are_jittered() {
         let mut backoff = Backoff::new(fastrand::Rng::with_seed(3));
         for limit in [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000] {
-            let wait = backoff.next().as_millis();
+            let wait = backoff.wait().as_millis();
             assert!((limit / 2..=limit).contains(&wait), "{wait} of {limit}");
         }
         backoff.reset();
-        assert!(backoff.next().as_millis() <= 100);
+        assert!(backoff.wait().as_millis() <= 100);
     }
 
     #[test]
     fn two_proxies_do_not_wait_alike() {
         let waits = |seed| {
             let mut backoff = Backoff::new(fastrand::Rng::with_seed(seed));
-            (0..5).map(|_| backoff.next()).collect::<Vec<_>>()
+            (0..5).map(|_| backoff.wait()).collect::<Vec<_>>()
         };
         assert_ne!(waits(1), waits(2));
     }
