@@ -68,7 +68,7 @@ impl Proxy {
         let listeners = Listeners::new(carriers, metrics.clone(), settings.drain_timeout);
         let registry = registry(&metrics, &core);
         Ok(Self {
-            applier: Arc::new(Applier::new(core.clone(), listeners.clone())),
+            applier: Arc::new(Applier::new(core.clone(), listeners.clone(), metrics.clone())),
             admin: Arc::new(Admin::new(core.clone(), listeners.clone(), registry)),
             core,
             listeners,
