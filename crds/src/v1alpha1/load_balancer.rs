@@ -22,7 +22,7 @@ use super::common::{DNS_LABEL, Duration, StatusCondition, duration_between, netw
     namespaced,
     status = "LoadBalancerStatus",
     doc = "A load balancer: ports that are listened on, and rules that say which target group answers.",
-    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("the Service gets the name of the load balancer: use lower-case letters, digits and dashes, beginning with a letter"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')").message("the Service gets the name of the load balancer: use lower-case letters, digits and dashes, beginning with a letter").field_path(".metadata.name"),
     printcolumn(name = "Address", type_ = "string", json_path = ".status.addresses[0]", description = "The first address through which clients reach it"),
     printcolumn(name = "Proxies", type_ = "integer", json_path = ".status.proxies.ready", description = "Proxies that are ready"),
     printcolumn(name = "Programmed", type_ = "string", json_path = ".status.conditions[?(@.type=='Programmed')].status", description = "Whether every proxy has the current configuration"),

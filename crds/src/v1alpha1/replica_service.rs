@@ -26,7 +26,7 @@ use super::common::{DNS_LABEL, Duration, StatusCondition, duration_between, seco
         label_selector_path = ".status.selector"
     ),
     doc = "A service: replicas of one pod, between a minimum and a maximum, as many as its load needs.",
-    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("the pods get the name of the service as a label: use lower-case letters, digits and dashes"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("the pods get the name of the service as a label: use lower-case letters, digits and dashes").field_path(".metadata.name"),
     printcolumn(name = "Desired", type_ = "integer", json_path = ".spec.scaling.desired", description = "Replicas there should be"),
     printcolumn(name = "Ready", type_ = "integer", json_path = ".status.readyReplicas", description = "Replicas whose pods are ready"),
     printcolumn(name = "Min", type_ = "integer", json_path = ".spec.scaling.min", description = "Never fewer"),

@@ -22,7 +22,7 @@ use super::common::{Duration, LocalReference, StatusCondition, duration_between,
     namespaced,
     status = "TargetGroupStatus",
     doc = "A group of targets that answer the same requests.",
-    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("the name of a target group consists of lower-case letters, digits and dashes"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("the name of a target group consists of lower-case letters, digits and dashes").field_path(".metadata.name"),
     printcolumn(name = "Targets", type_ = "integer", json_path = ".status.targets.total", description = "All targets"),
     printcolumn(name = "Healthy", type_ = "integer", json_path = ".status.targets.healthy", description = "Targets that pass their checks"),
     printcolumn(name = "Unhealthy", type_ = "integer", json_path = ".status.targets.unhealthy", description = "Targets that fail their checks"),
@@ -33,11 +33,11 @@ use super::common::{Duration, LocalReference, StatusCondition, duration_between,
     printcolumn(name = "Algorithm", type_ = "string", json_path = ".spec.algorithm", priority = 1, description = "How a target is chosen")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.targets.addresses) || type(self.port) == int || self.targets.addresses.all(target, has(target.port))").message("fixed addresses do not know ports by name: write port as a number, or give each address a port"))]
+#[x_kube(validation = Rule::new("!has(self.targets.addresses) || string(self.port).matches('^[0-9]+$') || self.targets.addresses.all(target, has(target.port))").message("fixed addresses do not know ports by name: write port as a number, or give each address a port"))]
 pub struct TargetGroupSpec {
     /// Port of the targets, by number or by the name it has in the pods; with `targets.service` a port of that Service,
     /// by number or name. An address with a port of its own does not use it.
-    #[x_kube(validation = Rule::new("type(self) == int ? self >= 1 && self <= 65535 : self.size() <= 63 && self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("port is a number from 1 to 65535 or the name of a port"))]
+    #[x_kube(validation = Rule::new("string(self).matches('^-?[0-9]{1,9}$') ? self == int(string(self)) && self >= 1 && self <= 65535 : size(string(self)) <= 63 && string(self).matches('[a-z]') && string(self).matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("port is a number from 1 to 65535, without quotes, or the name of a port"))]
     pub port: IntOrString,
     /// What the targets speak. Cannot be changed.
     #[serde(default)]
@@ -133,7 +133,7 @@ pub struct HealthCheck {
     pub path: String,
     /// A port number, or `traffic-port` for the target's own.
     #[serde(default = "traffic_port")]
-    #[x_kube(validation = Rule::new("type(self) == int ? self >= 1 && self <= 65535 : self == 'traffic-port'").message("port is a number from 1 to 65535, or traffic-port for the port that gets the requests"))]
+    #[x_kube(validation = Rule::new("self == 'traffic-port' || (string(self).matches('^[0-9]{1,5}$') && self == int(string(self)) && self >= 1 && self <= 65535)").message("port is a number from 1 to 65535, without quotes, or traffic-port for the port that gets the requests"))]
     pub port: IntOrString,
     /// Time from one check of a target to the next. From 1s to 300s.
     #[serde(default = "default_interval")]
