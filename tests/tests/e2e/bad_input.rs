@@ -45,9 +45,9 @@ const REFUSED: [(&str, &str, &str); 14] = [
         "{port: 80, targets: {service: {name: a}}, healthCheck: {interval: 1s, timeout: 2s}}",
         "timeout is longer than interval",
     ),
-    ("ReplicaService", "{template: {}, scaling: {min: 3, max: 2}}", "min is greater than max"),
-    ("ReplicaService", "{template: {}, scaling: {min: 0, max: 2}}", "spec.scaling.min"),
-    ("ReplicaService", "{template: {}, scaling: {min: 1, max: 2, warmup: 99999h}}", "warmup"),
+    ("ReplicaService", "{template: {spec: {containers: [{name: a}]}}, scaling: {min: 3, max: 2}}", "min is greater than max"),
+    ("ReplicaService", "{template: {spec: {containers: [{name: a}]}}, scaling: {min: 0, max: 2}}", "spec.scaling.min"),
+    ("ReplicaService", "{template: {spec: {containers: [{name: a}]}}, scaling: {min: 1, max: 2, warmup: 99999h}}", "warmup"),
 ];
 
 #[tokio::test]

@@ -10,3 +10,4 @@ mod reading;
 mod routing;
 mod scaling;
 mod targets;
+mod validation;
