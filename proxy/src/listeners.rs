@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use evenkeel_proxy_api::report::{Rejection, ResourceKind};
 use parking_lot::Mutex;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -29,7 +30,7 @@ pub use port::{Listening, Port};
 /// The open ports.
 #[derive(Debug)]
 pub struct Listeners {
-    open: Mutex<BTreeMap<u16, Arc<Port>>>,
+    state: Mutex<State>,
     carriers: Carriers,
     metrics: Arc<Metrics>,
     connections: TaskTracker,
@@ -38,9 +39,34 @@ pub struct Listeners {
     first_bound: OnceLock<Instant>,
 }
 
+#[derive(Debug, Default)]
+struct State {
+    /// By number.
+    open: BTreeMap<u16, Open>,
+    /// The process leaves.
+    leaving: bool,
+    /// It accepts nothing more, whatever snapshots still come.
+    closed: bool,
+}
+
+#[derive(Debug)]
+struct Open {
+    port: Arc<Port>,
+    accepting: JoinHandle<()>,
+}
+
+impl Open {
+    fn listener(&self) -> Arc<Listener> {
+        self.port.listening().table.clone()
+    }
+}
+
 impl Reconcile for Arc<Listeners> {
     async fn reconcile(&self, table: Arc<Table>) -> Vec<Rejection> {
-        Listeners::reconcile(self, &table)
+        let (rejections, closing) = self.open_and_close(&table);
+        // A port that is wanted again by the next snapshot must be free by then.
+        futures::future::join_all(closing).await;
+        rejections
     }
 }
 
@@ -48,7 +74,7 @@ impl Listeners {
     /// None yet. Connections go to these carriers; what is in flight on a removed listener is granted `drain_timeout`.
     pub fn new(carriers: Carriers, metrics: Arc<Metrics>, drain_timeout: Duration) -> Arc<Self> {
         Arc::new(Self {
-            open: Mutex::default(),
+            state: Mutex::default(),
             carriers,
             metrics,
             connections: TaskTracker::new(),
@@ -58,34 +84,31 @@ impl Listeners {
         })
     }
 
-    /// Opens, changes and closes ports so that they are those of the table, and returns the listeners whose port cannot be
-    /// bound. Such a listener goes on with the port it had. Must be called inside of a Tokio runtime.
-    pub fn reconcile(&self, table: &Table) -> Vec<Rejection> {
-        let mut open = self.open.lock();
+    /// Opens, changes and closes ports so that they are those of the table. Returns the listeners whose port cannot be had,
+    /// which go on with the port they had, and the accept loops that are about to end.
+    fn open_and_close(&self, table: &Table) -> (Vec<Rejection>, Vec<JoinHandle<()>>) {
+        let mut state = self.state.lock();
         let mut rejections = Vec::new();
         let mut kept = BTreeSet::new();
-        for listener in table.listeners.values() {
-            match self.open_or_change(&mut open, listener) {
-                Ok(number) => kept.extend([number]),
-                Err(rejection) => {
-                    kept.extend(keep_old(&open, listener));
-                    rejections.push(rejection);
+        for listener in incumbents_first(table, &state.open) {
+            match self.open_or_change(&mut state, listener, &kept) {
+                Ok(()) => kept.extend([listener.port]),
+                Err(reason) => {
+                    kept.extend(port_of(&state.open, listener));
+                    let name = listener.name.clone();
+                    rejections.push(Rejection { kind: ResourceKind::Listener, name, reason });
                 }
             }
         }
-        open.retain(|number, port| {
-            let keep = kept.contains(number);
-            if !keep {
-                self.close(port.clone());
-            }
-            keep
-        });
-        rejections
+        let gone: Vec<u16> = state.open.keys().filter(|number| !kept.contains(number)).copied().collect();
+        let gone = gone.iter().filter_map(|number| state.open.remove(number));
+        (rejections, gone.map(|open| self.close(open)).collect())
     }
 
     /// Names and addresses of the ports that are open.
     pub fn bound(&self) -> Vec<(String, SocketAddr)> {
-        self.open.lock().values().map(|port| (port.listening().table.name.clone(), port.address)).collect()
+        let state = self.state.lock();
+        state.open.values().map(|open| (open.listener().name.clone(), open.port.address)).collect()
     }
 
     /// When a port was bound for the first time.
@@ -100,16 +123,19 @@ impl Listeners {
 
     /// Tells clients to go elsewhere with their next request, while accepting goes on.
     pub fn announce_leaving(&self) {
-        for port in self.open.lock().values() {
-            port.leave();
+        let mut state = self.state.lock();
+        state.leaving = true;
+        for open in state.open.values() {
+            open.port.leave();
         }
     }
 
-    /// Closes every port and the connections that are idle.
+    /// Closes every port and the connections that are idle, for good.
     pub fn close_all(&self) {
-        let open = std::mem::take(&mut *self.open.lock());
-        for port in open.into_values() {
-            self.close(port);
+        let mut state = self.state.lock();
+        state.closed = true;
+        for open in std::mem::take(&mut state.open).into_values() {
+            drop(self.close(open));
         }
     }
 
@@ -126,33 +152,40 @@ impl Listeners {
 
     fn open_or_change(
         &self,
-        open: &mut BTreeMap<u16, Arc<Port>>,
+        state: &mut State,
         listener: &Arc<Listener>,
-    ) -> Result<u16, Rejection> {
-        if let Some(port) = open.get(&listener.port) {
-            port.listen(self.listening(listener, Some(port)));
-            return Ok(listener.port);
+        taken: &BTreeSet<u16>,
+    ) -> Result<(), String> {
+        let known = state.open.get(&listener.port);
+        if let (Some(open), true) = (known, taken.contains(&listener.port)) {
+            return Err(format!(
+                "port {} is used by listener {} already",
+                listener.port,
+                open.listener().name
+            ));
         }
-        let port = self.bind(listener).map_err(|error| Rejection {
-            kind: ResourceKind::Listener,
-            name: listener.name.clone(),
-            reason: format!("port {} cannot be bound: {error}", listener.port),
-        })?;
-        tracing::info!(listener = %listener.name, address = %port.address, "listening");
-        open.insert(listener.port, port);
-        Ok(listener.port)
+        if let Some(open) = known {
+            open.port.listen(self.listening(listener, Some(&open.port)));
+        } else if !state.closed {
+            let open = self
+                .bind(listener)
+                .map_err(|error| format!("port {} cannot be bound: {error}", listener.port))?;
+            if state.leaving {
+                open.port.leave();
+            }
+            state.open.insert(listener.port, open);
+        }
+        Ok(())
     }
 
-    fn bind(&self, listener: &Arc<Listener>) -> io::Result<Arc<Port>> {
+    fn bind(&self, listener: &Arc<Listener>) -> io::Result<Open> {
         let socket = socket::bind(listener.port)?;
+        let address = socket.local_addr()?;
         self.first_bound.get_or_init(Instant::now);
-        let port = Arc::new(Port::new(
-            socket.local_addr()?,
-            self.listening(listener, None),
-            self.abort.child_token(),
-        ));
-        tokio::spawn(accept::run(socket, port.clone(), self.carriers.clone(), self.connections.clone()));
-        Ok(port)
+        let port = Arc::new(Port::new(address, self.listening(listener, None), self.abort.child_token()));
+        tracing::info!(listener = %listener.name, %address, "listening");
+        let accepting = accept::run(socket, port.clone(), self.carriers.clone(), self.connections.clone());
+        Ok(Open { port, accepting: tokio::spawn(accepting) })
     }
 
     /// A listener that keeps its name keeps its counters.
@@ -167,7 +200,9 @@ impl Listeners {
         Listening { table: listener.clone(), metrics }
     }
 
-    fn close(&self, port: Arc<Port>) {
+    /// Closes a port; what is in flight there is cut off in the end.
+    fn close(&self, open: Open) -> JoinHandle<()> {
+        let Open { port, accepting } = open;
         tracing::info!(listener = %port.listening().table.name, address = %port.address, "closing");
         port.close();
         let patience = self.drain_timeout;
@@ -175,10 +210,20 @@ impl Listeners {
             tokio::time::sleep(patience).await;
             port.abort();
         });
+        accepting
     }
 }
 
-/// The port that a listener had under its name, if there is one: it goes on when the new one cannot be bound.
-fn keep_old(open: &BTreeMap<u16, Arc<Port>>, listener: &Listener) -> Option<u16> {
-    open.iter().find(|(_, port)| port.listening().table.name == listener.name).map(|(number, _)| *number)
+/// Where two listeners want one port, that which has it keeps it.
+fn incumbents_first<'t>(table: &'t Table, open: &BTreeMap<u16, Open>) -> Vec<&'t Arc<Listener>> {
+    let mut listeners: Vec<_> = table.listeners.values().collect();
+    listeners.sort_by_key(|listener| {
+        open.get(&listener.port).is_none_or(|open| open.listener().name != listener.name)
+    });
+    listeners
+}
+
+/// The port that a listener has, if it has one.
+fn port_of(open: &BTreeMap<u16, Open>, listener: &Listener) -> Option<u16> {
+    open.iter().find(|(_, open)| open.listener().name == listener.name).map(|(number, _)| *number)
 }

@@ -8,7 +8,7 @@ use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::client::{get, raw};
+use crate::client::{get, get_h2, raw};
 use crate::harness::{PATIENCE, apply, forwarding, free_port, in_flight, local, serve, target, until};
 use crate::target::Target;
 
@@ -122,4 +122,30 @@ async fn a_leaving_proxy_does_not_wait_for_idle_connections_nor_for_ever() {
     until("it is in flight", || in_flight(&proxy) == 1).await;
     let ending = leave(&proxy.listeners, patience(Duration::from_millis(10)), std::future::pending()).await;
     assert_eq!((ending, cut_off.await.unwrap().as_str()), (Ending::TimedOut, ""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_client_is_told_to_go_away_and_gets_its_answer() {
+    let (slow, go_on) = waiting("done").await;
+    let port = free_port();
+    let proxy = serve(&forwarding(port, &[target("t", slow.port)])).await;
+    let busy = tokio::spawn(async move { get_h2(local(port), &["/slow"]).await });
+    until("it is in flight", || in_flight(&proxy) == 1).await;
+    let listeners = proxy.listeners.clone();
+    let patience = Patience { termination_wait: Duration::ZERO, drain_timeout: PATIENCE };
+    let leaving = tokio::spawn(async move { leave(&listeners, patience, std::future::pending()).await });
+    until("it accepts no more", || std::net::TcpStream::connect(local(port)).is_err()).await;
+    go_on.notify_one();
+    assert_eq!(busy.await.unwrap()[0].text(), "done");
+    assert_eq!(leaving.await.unwrap(), Ending::Idle);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_opens_no_port_of_a_proxy_that_has_closed() {
+    let port = free_port();
+    let proxy = serve(&forwarding(port, &[])).await;
+    let patience = Patience { termination_wait: Duration::ZERO, drain_timeout: PATIENCE };
+    leave(&proxy.listeners, patience, std::future::pending()).await;
+    assert_eq!(apply(&proxy, &forwarding(port, &[])).await.rejections, []);
+    assert_eq!(proxy.listeners.bound(), []);
 }

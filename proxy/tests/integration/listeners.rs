@@ -168,3 +168,26 @@ async fn no_request_fails_while_rules_and_listeners_change() {
     };
     tokio::join!(requests, changes);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_listeners_on_one_port_the_one_that_has_it_keeps_it() {
+    let port = free_port();
+    let proxy = serve(&snapshot(&[answering("web", port, "web")])).await;
+    let ack =
+        apply(&proxy, &snapshot(&[answering("api", port, "api"), answering("web", port, "still")])).await;
+    assert_eq!(ack.rejections.len(), 1, "{:?}", ack.rejections);
+    assert_eq!(ack.rejections[0].name, "api");
+    assert!(ack.rejections[0].reason.contains("listener web"), "{}", ack.rejections[0].reason);
+    assert_eq!(get(local(port), "/").await.text(), "still");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_was_closed_can_be_had_again_at_once() {
+    let port = free_port();
+    let proxy = serve("listeners: {}").await;
+    for _ in 0..50 {
+        let ack = apply(&proxy, &snapshot(&[answering("web", port, "web")])).await;
+        assert_eq!(ack.rejections, []);
+        apply(&proxy, "listeners: {}").await;
+    }
+}

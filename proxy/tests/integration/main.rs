@@ -15,6 +15,7 @@ mod forwarding;
 mod harness;
 mod hygiene;
 mod listeners;
+mod process;
 mod routing;
 mod target;
 mod tcp;

@@ -81,6 +81,8 @@ async fn clients_are_redirected_and_answered_without_a_target() {
         (404, "nothing here", Some("text/plain"))
     );
     assert_eq!(fixed.header("connection"), Some("keep-alive"));
+    let head = send(local(port), Request::head("/").body("").unwrap()).await;
+    assert_eq!((head.status.as_u16(), head.header("content-length"), head.text()), (404, Some("12"), ""));
 }
 
 #[tokio::test(flavor = "multi_thread")]

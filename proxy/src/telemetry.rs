@@ -1,0 +1,20 @@
+//! The proxy's own log, on standard error.
+
+use std::io::{IsTerminal, stderr};
+
+use evenkeel_proxy::args::LogFormat;
+use tracing_subscriber::EnvFilter;
+
+/// Logs in this form from now on.
+///
+/// # Errors
+/// The filter is not one.
+pub fn init(format: LogFormat, filter: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter)?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
+    let started = match format {
+        LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
+        LogFormat::Text => subscriber.with_ansi(stderr().is_terminal()).with_target(false).try_init(),
+    };
+    started.map_err(|error| anyhow::anyhow!(error))
+}
