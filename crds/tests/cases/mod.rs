@@ -22,8 +22,6 @@ pub struct Case {
     pub old: Option<Value>,
     /// Words of the refusal; absent when the object is accepted.
     pub refused: Option<String>,
-    /// Whether only a real API server can tell.
-    pub server_only: bool,
 }
 
 #[derive(Deserialize)]
@@ -41,8 +39,6 @@ struct Row {
     /// A change of the base to what is there before.
     before: Option<Value>,
     refused: Option<String>,
-    #[serde(default)]
-    server_only: bool,
 }
 
 /// Every case of every table, the bases included.
@@ -56,13 +52,8 @@ pub fn all() -> Vec<Case> {
     for kind in ["load-balancer", "target-group", "replica-service"] {
         let text = std::fs::read_to_string(folder.join(format!("{kind}.yaml"))).expect(kind);
         let table: Table = serde_saphyr::from_str(&text).expect(kind);
-        let base = Row {
-            name: format!("{kind}: the base"),
-            change: Value::Null,
-            before: None,
-            refused: None,
-            server_only: false,
-        };
+        let base =
+            Row { name: format!("{kind}: the base"), change: Value::Null, before: None, refused: None };
         cases.extend(std::iter::once(base).chain(table.cases).map(|row| case(kind, &table.base, row)));
     }
     cases.push(rules(&[500, 500], None));
@@ -89,7 +80,6 @@ fn rules(numbers: &[u32], refused: Option<&str>) -> Case {
         }),
         old: None,
         refused: refused.map(str::to_owned),
-        server_only: false,
     }
 }
 
@@ -99,7 +89,6 @@ fn case(kind: &str, base: &Value, row: Row) -> Case {
         object: changed(base, &row.change),
         old: row.before.map(|before| changed(base, &before)),
         refused: row.refused,
-        server_only: row.server_only,
     }
 }
 
