@@ -59,11 +59,13 @@ impl Core {
     pub fn apply(&self, snapshot: &Snapshot, now: Instant) -> Vec<Rejection> {
         let mut groups = self.groups.lock();
         let mut rejections = Vec::new();
+        let mut current = Groups::new();
         for (name, source) in &snapshot.target_groups {
             let group = groups.entry(name.clone()).or_insert_with(|| Arc::new(Group::new(name)));
             rejections.extend(apply_group(group, source, now));
+            current.insert(name.clone(), Arc::clone(group));
         }
-        let (table, rejected) = Table::build(snapshot, &groups, &self.table.load());
+        let (table, rejected) = Table::build(snapshot, &current, &self.table.load());
         rejections.extend(rejected);
         let table = Arc::new(table);
         self.table.store(Arc::clone(&table));
@@ -175,3 +177,6 @@ impl<L: Reconcile> Applier<L> {
         &self.core
     }
 }
+
+#[cfg(test)]
+mod tests;

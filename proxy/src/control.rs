@@ -45,6 +45,8 @@ enum Ended {
     Token(#[from] InvalidMetadataValue),
     #[error("the operator did not answer within 5 s")]
     NoAnswer,
+    #[error("the operator reads nothing")]
+    NotRead,
     #[error("the operator said {}: {}", .0.code(), .0.message())]
     Status(#[from] tonic::Status),
     #[error("the operator sent nonsense: {0}")]
@@ -60,22 +62,24 @@ pub struct Control<D, L> {
     applier: Arc<Applier<L>>,
     metrics: Arc<Metrics>,
     assembler: Assembler,
+    /// Whether the stream has brought a whole version.
+    told: bool,
 }
 
 impl<D: Dial, L: Reconcile> Control<D, L> {
     /// A stream that is dialled this way and whose snapshots are applied there.
     pub fn new(dial: D, applier: Arc<Applier<L>>, metrics: Arc<Metrics>) -> Self {
-        Self { dial, applier, metrics, assembler: Assembler::default() }
+        Self { dial, applier, metrics, assembler: Assembler::default(), told: false }
     }
 
     /// Keeps a stream open. Ends never.
     pub async fn run(mut self, rng: fastrand::Rng) {
         let mut backoff = Backoff::new(rng);
         loop {
-            let before = self.assembler.current().version;
+            self.told = false;
             let ended = self.stream().await;
             self.metrics.control_connected.set(0);
-            if self.assembler.current().version != before {
+            if self.told {
                 backoff.reset();
             }
             let wait = backoff.wait();
@@ -130,18 +134,18 @@ impl<D: Dial, L: Reconcile> Control<D, L> {
         let mut sampler = Sampler::new(Arc::clone(self.applier.core()));
         let mut ticks = interval(REPORT_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut told_everything = false;
         loop {
             tokio::select! {
                 update = updates.message() => {
                     let Some(update) = update? else { return Ok(()) };
                     let Some(assembled) = self.assembler.take(update)? else { continue };
                     let ack = self.applier.apply(&assembled.snapshot, assembled.rejections).await;
-                    outbox.send(FromProxy::Ack(ack).into()).await.map_err(|_| Ended::Closed)?;
-                    told_everything = true;
+                    let sent = timeout(ANSWER_TIMEOUT, outbox.send(FromProxy::Ack(ack).into())).await;
+                    sent.map_err(|_| Ended::NotRead)?.map_err(|_| Ended::Closed)?;
+                    self.told = true;
                 }
                 // Before the first version of a stream there is nothing that the operator could relate a report to.
-                _ = ticks.tick(), if told_everything => {
+                _ = ticks.tick(), if self.told => {
                     if let Ok(room) = outbox.try_reserve() {
                         room.send(FromProxy::Report(sampler.sample()).into());
                     }

@@ -113,6 +113,11 @@ impl Group {
         self.members.lock().settings.clone()
     }
 
+    /// What its targets speak.
+    pub fn protocol(&self) -> TargetProtocol {
+        self.members.lock().settings.protocol
+    }
+
     /// The targets of the snapshot, and those that left it with something in flight.
     pub fn endpoints(&self) -> Vec<Arc<Endpoint>> {
         let members = self.members.lock();

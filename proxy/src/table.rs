@@ -66,9 +66,21 @@ impl Listener {
 
     /// Whether it would come out the same from this.
     fn is_made_of(&self, source: &snapshot::Listener, groups: &Groups) -> bool {
-        let known =
-            |group: &Arc<Group>| groups.get(group.name()).is_some_and(|known| Arc::ptr_eq(known, group));
-        self.source == *source && self.groups().all(known)
+        let same = |group: &Arc<Group>| {
+            groups.get(group.name()).is_some_and(|known| Arc::ptr_eq(known, group))
+                && suits(self.protocol, group.protocol())
+        };
+        self.source == *source && self.groups().all(same)
+    }
+}
+
+/// Whether a listener can forward to such targets.
+fn suits(listener: ListenerProtocol, targets: TargetProtocol) -> bool {
+    match (listener, targets) {
+        (ListenerProtocol::Http, TargetProtocol::Http) | (ListenerProtocol::Tcp, TargetProtocol::Tcp) => true,
+        (ListenerProtocol::Http, TargetProtocol::Tcp) | (ListenerProtocol::Tcp, TargetProtocol::Http) => {
+            false
+        }
     }
 }
 
@@ -145,17 +157,17 @@ impl Builder<'_> {
 
     fn group(&self, name: &str) -> Result<Arc<Group>, String> {
         let group = self.groups.get(name).ok_or_else(|| format!("there is no target group {name}"))?;
-        match (self.listener.protocol, group.settings().protocol) {
-            (ListenerProtocol::Http, TargetProtocol::Http) | (ListenerProtocol::Tcp, TargetProtocol::Tcp) => {
-                Ok(Arc::clone(group))
-            }
-            (ListenerProtocol::Http, TargetProtocol::Tcp) => {
-                Err(format!("an HTTP listener cannot forward to target group {name}, whose protocol is TCP"))
-            }
-            (ListenerProtocol::Tcp, TargetProtocol::Http) => {
-                Err(format!("a TCP listener cannot forward to target group {name}, whose protocol is HTTP"))
-            }
+        if suits(self.listener.protocol, group.protocol()) {
+            return Ok(Arc::clone(group));
         }
+        Err(match self.listener.protocol {
+            ListenerProtocol::Http => {
+                format!("an HTTP listener cannot forward to {name}, whose targets speak TCP")
+            }
+            ListenerProtocol::Tcp => {
+                format!("a TCP listener cannot forward to {name}, whose targets speak HTTP")
+            }
+        })
     }
 }
 
