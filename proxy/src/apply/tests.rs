@@ -1,4 +1,6 @@
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use evenkeel_proxy_api::report::Health;
 
@@ -167,30 +169,28 @@ fn a_drain_counts_what_was_there_and_lets_nothing_in() {
 fn once_a_drain_is_in_force_no_pick_begins_there_however_many_threads_pick() {
     let mut scene = Scene::default();
     let group = scene.targets(&[("a", ""), ("b", "")]);
-    let (stop, late) = (std::sync::atomic::AtomicBool::new(false), std::sync::atomic::AtomicUsize::new(0));
-    let in_force = std::sync::atomic::AtomicBool::new(false);
-    let order = std::sync::atomic::Ordering::SeqCst;
+    let (stop, late) = (AtomicBool::new(false), AtomicUsize::new(0));
+    // Odd while a drain is in force.
+    let drains = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {
-                while !stop.load(order) {
-                    let was_in_force = in_force.load(order);
+                while !stop.load(SeqCst) {
+                    let before = drains.load(SeqCst);
                     let picked = pick(&group, &[]).unwrap();
-                    let late_one = was_in_force && in_force.load(order) && picked.endpoint().id() == "a";
-                    late.fetch_add(usize::from(late_one), order);
+                    let in_force = before % 2 == 1 && drains.load(SeqCst) == before;
+                    late.fetch_add(usize::from(in_force && picked.endpoint().id() == "a"), SeqCst);
                 }
             });
         }
-        for _ in 0..500 {
+        for _ in 0..100 {
             scene.targets(&[("a", ", drain: 300s"), ("b", "")]);
-            in_force.store(true, order);
+            drains.fetch_add(1, SeqCst);
             std::thread::yield_now();
-            in_force.store(false, order);
-            // A pick that looked before must not be mistaken for one of the next drain.
-            std::thread::sleep(std::time::Duration::from_micros(50));
+            drains.fetch_add(1, SeqCst);
             scene.targets(&[("a", ""), ("b", "")]);
         }
-        stop.store(true, order);
+        stop.store(true, SeqCst);
     });
     assert_eq!(late.into_inner(), 0);
     assert!(group.endpoints().iter().all(|endpoint| endpoint.cell.in_flight() == 0));
