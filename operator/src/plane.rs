@@ -1,15 +1,20 @@
 //! What goes on beside the controllers while this operator leads: targets, push, scaling, drains.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use kube::Client;
 use prometheus_client::registry as prometheus;
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
-use crate::autoscaler::Decisions;
-use crate::push::{self, PushState};
+use crate::auth::TokenReviewer;
+use crate::autoscaler::{self, Autoscaler, Decisions};
+use crate::ca::{self, Authority, Identity};
+use crate::drain::{self, Drain};
+use crate::push::{self, Publisher, PushState};
 use crate::registry::Registry;
 use crate::reports::Reports;
 use crate::targets::Targets;
@@ -51,12 +56,14 @@ pub struct Plane {
 pub struct Metrics {
     /// Of the push server.
     pub push: push::Metrics,
+    /// Of scaling.
+    pub scale: autoscaler::Metrics,
 }
 
 impl Metrics {
     /// Registers the metrics.
     pub fn register(registry: &mut prometheus::Registry) -> Self {
-        Self { push: push::Metrics::register(registry) }
+        Self { push: push::Metrics::register(registry), scale: autoscaler::Metrics::register(registry) }
     }
 }
 
@@ -75,14 +82,52 @@ pub enum Error {
 ///
 /// # Errors
 /// When the push address cannot be bound or there is no certificate authority.
-#[allow(clippy::unused_async, reason = "the certificate authority is read from the cluster")]
 pub async fn start(term: Term, parts: &mut JoinSet<&'static str>) -> Result<Plane, Error> {
-    let world = World::start(&term.client, parts);
-    Ok(Plane {
-        world,
+    let Term { client, args, metrics, registry, epoch, stop } = term;
+    let authority = Authority::ensure(&client, &args.namespace).await?;
+    let identity = authority.sign(&args.namespace)?;
+    let listener = TcpListener::bind(args.push_address)
+        .await
+        .map_err(|error| Error::Listen(args.push_address, error))?;
+    let world = World::start(&client, parts);
+    let plane = Plane {
+        world: world.clone(),
         push: Arc::default(),
         reports: Arc::default(),
         targets: Arc::default(),
         decisions: Arc::default(),
-    })
+    };
+    let Plane { push: state, reports, targets, decisions, .. } = plane.clone();
+    let publisher = Arc::new(Publisher::new(epoch, state, reports, targets));
+    parts.spawn(push::publish(publisher.clone(), world.clone(), registry.clone()));
+    let service = push::Service {
+        publisher: publisher.clone(),
+        world: world.clone(),
+        authenticator: Arc::new(TokenReviewer::new(client.clone())),
+        metrics: metrics.push,
+        stop,
+    };
+    parts.spawn(serve(listener, identity, service));
+    let address = SocketAddr::new(args.pod_ip, args.push_address.port());
+    parts.spawn(push::endpoint::claim(client.clone(), args.namespace, address, world.clone()));
+    parts.spawn(ca::publish(client.clone(), registry.clone(), authority.bundle().to_owned()));
+    parts.spawn(autoscaler::run(Autoscaler {
+        client: client.clone(),
+        instance: args.pod_name,
+        world: world.clone(),
+        registry: registry.clone(),
+        publisher: publisher.clone(),
+        decisions,
+        metrics: metrics.scale,
+    }));
+    parts.spawn(drain::run(Drain { client, world, registry, publisher }));
+    Ok(plane)
+}
+
+/// Proxies are known by their pods: they are served once those were listed.
+async fn serve(listener: TcpListener, identity: Identity, service: push::Service) -> &'static str {
+    if service.world.ready().await.is_err() {
+        return "push server";
+    }
+    push::serve(listener, identity, service).await
 }

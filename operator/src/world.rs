@@ -174,6 +174,11 @@ impl World {
         self.replicas.state_filter(|pod| belongs(pod, REPLICA_SERVICE, key))
     }
 
+    /// A pod of a ReplicaService, by the pod's name.
+    pub fn replica(&self, key: &ObjectKey) -> Option<Arc<Pod>> {
+        self.replicas.get(&ObjectRef::new(&key.name).within(&key.namespace))
+    }
+
     /// The pods of a load balancer's proxies whose containers have not ended.
     pub fn proxies_of(&self, key: &ObjectKey) -> Vec<Arc<Pod>> {
         self.proxies.state_filter(|pod| belongs(pod, LOAD_BALANCER, key) && !has_ended(pod))
@@ -195,10 +200,27 @@ fn belongs(pod: &Pod, label: &str, key: &ObjectKey) -> bool {
     pod.metadata.namespace.as_deref() == Some(&key.namespace) && pod.labels().get(label) == Some(&key.name)
 }
 
+/// The load balancer that a proxy's pod belongs to, and the pod's UID.
+pub fn proxy_identity(pod: &Pod) -> Option<(ObjectKey, String)> {
+    let name = pod.labels().get(LOAD_BALANCER)?;
+    Some((ObjectKey::new(pod.namespace()?, name), pod.metadata.uid.clone()?))
+}
+
 /// Whether a pod's containers have all ended for good.
 pub fn has_ended(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     matches!(phase, Some("Succeeded" | "Failed"))
+}
+
+/// Whether a new template replaces an old one, and gets on with it.
+pub fn is_rolling_out(deployment: &Deployment) -> bool {
+    let Some(status) = &deployment.status else { return true };
+    let stuck = status.conditions.iter().flatten().any(|condition| {
+        condition.type_ == "Progressing" && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
+    });
+    let (all, new) = (status.replicas.unwrap_or_default(), status.updated_replicas.unwrap_or_default());
+    let unseen = status.observed_generation < deployment.metadata.generation;
+    !stuck && (unseen || new < all)
 }
 
 /// Keeps a store up to date for as long as the process leads.

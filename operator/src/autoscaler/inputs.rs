@@ -1,0 +1,186 @@
+//! What is seen of a ReplicaService at one moment.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use tokio::time::Instant;
+
+use super::Autoscaler;
+use crate::drain::forwards;
+use crate::pod_metrics::{Known, Sample, cores};
+use crate::registry::{Accepted, ValidReplicaService};
+use crate::scale::{Blind, Finding, Replica};
+use crate::targets::{DRAINING, condition};
+use crate::world::{has_ended, is_rolling_out};
+
+/// A sample whose window ended so long ago says nothing of now.
+const STALE: SignedDuration = SignedDuration::from_secs(90);
+
+/// What is seen of a ReplicaService at one moment.
+pub(super) struct Seen {
+    /// What is known of each replica.
+    pub(super) replicas: Vec<Replica>,
+    /// When the newest sample of any of them ended.
+    pub(super) newest: Option<Timestamp>,
+    /// Why there can be no proposals.
+    pub(super) blind: Option<Blind>,
+    /// Why it would not be safe to scale in.
+    pub(super) hold: Option<Finding>,
+    /// Replicas that drain.
+    pub(super) draining: i32,
+}
+
+impl Autoscaler {
+    pub(super) fn look(
+        &self,
+        service: &ValidReplicaService,
+        accepted: &Accepted,
+        known: Known,
+        (now, time): (Instant, Timestamp),
+    ) -> Seen {
+        let pods = self.world.replicas_of(&service.key);
+        let running = || pods.iter().filter(|pod| !has_ended(pod));
+        let replica = |pod: &Pod| {
+            known
+                .samples
+                .get(&pod.name_any())
+                .map_or(Replica::Unknown, |sample| measure(pod, sample, service.warmup, time))
+        };
+        Seen {
+            replicas: running().map(|pod| replica(pod)).collect(),
+            newest: running()
+                .filter_map(|pod| known.samples.get(&pod.name_any()).map(|sample| sample.to))
+                .max(),
+            blind: blind(service, &known),
+            hold: self.hold(service, accepted, now),
+            draining: running().filter(|pod| pod.annotations().contains_key(DRAINING)).count() as i32,
+        }
+    }
+
+    /// Nothing scales in while a rollout goes on, or while a proxy does not say how its targets are.
+    fn hold(&self, service: &ValidReplicaService, accepted: &Accepted, now: Instant) -> Option<Finding> {
+        let Some(deployment) = self.world.deployment_of(&service.key) else {
+            return Some(Finding::no("DeploymentMissing", "there is no Deployment yet"));
+        };
+        if is_rolling_out(&deployment) {
+            return Some(Finding::yes(
+                "RolloutInProgress",
+                "nothing scales in while a new template is rolled out",
+            ));
+        }
+        for (balancer, ..) in forwards(&service.key, accepted) {
+            for proxy in self.world.proxies_of(&balancer) {
+                let ready = condition(&proxy, "Ready").is_some_and(|ready| ready.status == "True");
+                let uid = proxy.metadata.uid.as_deref().unwrap_or_default();
+                if ready && !self.publisher.reports().is_live(&balancer, uid, now) {
+                    let message = format!(
+                        "proxy {} of LoadBalancer {} has not reported for 3 s: nothing scales in",
+                        proxy.name_any(),
+                        balancer.name
+                    );
+                    return Some(Finding::no("ProxyReportMissing", message));
+                }
+            }
+        }
+        None
+    }
+}
+
+fn blind(service: &ValidReplicaService, known: &Known) -> Option<Blind> {
+    if service.paused {
+        Some(Blind::Paused)
+    } else if service.policies.is_empty() {
+        Some(Blind::NoPolicies)
+    } else if !service.containers_without_cpu_request.is_empty() {
+        Some(Blind::MissingCpuRequest(service.containers_without_cpu_request.clone()))
+    } else if let Some(failure) = &known.failure {
+        Some(Blind::NoMetrics(failure.clone()))
+    } else if !known.asked {
+        Some(Blind::NoMetrics("the resource metrics API was not asked yet".into()))
+    } else {
+        None
+    }
+}
+
+/// A sample counts when its window began after the replica was ready and warm.
+fn measure(pod: &Pod, sample: &Sample, warmup: Duration, now: Timestamp) -> Replica {
+    let ready = condition(pod, "Ready").filter(|ready| ready.status == "True");
+    let since = ready.and_then(|ready| ready.last_transition_time.as_ref());
+    let warm = since.and_then(|since| since.0.checked_add(warmup).ok());
+    let counts = warm.is_some_and(|warm| sample.from >= warm) && now.duration_since(sample.to) < STALE;
+    match share(pod, sample) {
+        Some(share) if counts => Replica::Measured(share),
+        _ => Replica::Unknown,
+    }
+}
+
+/// What a pod uses of its CPU request.
+fn share(pod: &Pod, sample: &Sample) -> Option<f64> {
+    let spec = pod.spec.as_ref()?;
+    let sidecars = spec.init_containers.iter().flatten();
+    let sidecars = sidecars.filter(|container| container.restart_policy.as_deref() == Some("Always"));
+    let mut requested = 0.0;
+    for container in spec.containers.iter().chain(sidecars) {
+        let requests = container.resources.as_ref().and_then(|resources| resources.requests.as_ref());
+        requested += cores(&requests.and_then(|requests| requests.get("cpu"))?.0)?;
+    }
+    let used: f64 = sample.cores.values().sum();
+    (requested > 0.0).then(|| used / requested)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn pod() -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": "api-1"},
+            "spec": {
+                "containers": [{"name": "app", "resources": {"requests": {"cpu": "150m"}}}],
+                "initContainers": [
+                    {"name": "sidecar", "restartPolicy": "Always", "resources": {"requests": {"cpu": "50m"}}},
+                    {"name": "setup"}
+                ],
+            },
+            "status": {"conditions": [
+                {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:10Z"}
+            ]},
+        }))
+        .unwrap()
+    }
+
+    fn sample(from: &str, to: &str) -> Sample {
+        Sample {
+            from: from.parse().unwrap(),
+            to: to.parse().unwrap(),
+            cores: [("app".to_owned(), 0.08), ("sidecar".to_owned(), 0.02)].into(),
+        }
+    }
+
+    #[test]
+    fn only_what_a_ready_and_warm_replica_used_counts() {
+        let now: Timestamp = "2026-01-01T00:00:40Z".parse().unwrap();
+        let counts = |from: &str, to: &str, warmup: u64| {
+            let sample = sample(from, to);
+            measure(&pod(), &sample, Duration::from_secs(warmup), now) != Replica::Unknown
+        };
+        assert!(counts("2026-01-01T00:00:10Z", "2026-01-01T00:00:25Z", 0));
+        assert!(!counts("2026-01-01T00:00:09Z", "2026-01-01T00:00:25Z", 0), "it began before");
+        assert!(!counts("2026-01-01T00:00:10Z", "2026-01-01T00:00:25Z", 5), "it was not warm");
+        assert!(counts("2026-01-01T00:00:15Z", "2026-01-01T00:00:25Z", 5));
+        assert!(!counts("2025-12-31T23:58:00Z", "2025-12-31T23:58:10Z", 0), "it is old");
+    }
+
+    #[test]
+    fn utilisation_is_a_share_of_all_requests_sidecars_included() {
+        let sample = sample("2026-01-01T00:00:10Z", "2026-01-01T00:00:25Z");
+        assert!((share(&pod(), &sample).unwrap() - 0.5).abs() < 1e-9);
+        let mut pod = pod();
+        pod.spec.as_mut().unwrap().containers[0].resources = None;
+        assert_eq!(share(&pod, &sample), None);
+    }
+}

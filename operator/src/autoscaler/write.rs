@@ -1,0 +1,137 @@
+//! Writes the wanted number, and tells of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_crds::v1alpha1::ReplicaService;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client, Resource};
+use serde_json::json;
+use tokio::time::timeout;
+use tracing::{debug, info, warn};
+
+use super::decisions::{DecisionView, Decisions};
+use super::{Autoscaler, Metrics};
+use crate::drain::SCALE_MANAGER;
+use crate::registry::{ObjectKey, ValidReplicaService};
+use crate::scale::Decision;
+
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Writes the wanted number, and tells of it.
+pub(super) struct Writer {
+    client: Client,
+    recorder: Recorder,
+    decisions: Arc<Decisions>,
+    metrics: Metrics,
+}
+
+/// Why the number was not written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    #[error("writing the number of replicas failed: {0}")]
+    Api(#[from] kube::Error),
+    #[error("writing the number of replicas failed: the API server did not answer in time")]
+    Timeout(#[from] tokio::time::error::Elapsed),
+    #[error("somebody set the number of replicas at the same time; it is decided anew")]
+    Changed,
+}
+
+impl Writer {
+    pub(super) fn new(autoscaler: &Autoscaler) -> Self {
+        let reporter =
+            Reporter { controller: "evenkeel-operator".into(), instance: Some(autoscaler.instance.clone()) };
+        Self {
+            client: autoscaler.client.clone(),
+            recorder: Recorder::new(autoscaler.client.clone(), reporter),
+            decisions: autoscaler.decisions.clone(),
+            metrics: autoscaler.metrics.clone(),
+        }
+    }
+
+    /// Shows what was decided.
+    pub(super) fn show(&self, key: &ObjectKey, view: DecisionView) {
+        self.decisions.set(key, view);
+    }
+
+    /// Writes `decision.replicas`, if the number still is `from`.
+    pub(super) async fn write(
+        &self,
+        valid: &ValidReplicaService,
+        from: Option<i32>,
+        decision: &Decision,
+    ) -> Result<(), Error> {
+        let to = decision.replicas;
+        let written = match from {
+            Some(from) => self.rescale(&valid.key, from, to).await,
+            None => self.initialize(&valid.key, to).await,
+        };
+        let Decision { reason, message, .. } = decision;
+        match &written {
+            Ok(()) => {
+                info!(replica_service = %valid.key, ?from, to, reason, message, "scaled");
+                self.metrics.decided(from.unwrap_or(to), to);
+                if let Some(from) = from {
+                    self.tell(valid, format!("from {from} to {to}: {message}")).await;
+                }
+            }
+            Err(error) => {
+                warn!(replica_service = %valid.key, ?from, to, %error, "not scaled; it is tried again");
+                self.metrics.failed();
+            }
+        }
+        written
+    }
+
+    async fn rescale(&self, key: &ObjectKey, from: i32, to: i32) -> Result<(), Error> {
+        let api = self.api(key);
+        let scale = timeout(REQUEST_TIMEOUT, api.get_scale(&key.name)).await??;
+        if scale.spec.and_then(|spec| spec.replicas) != Some(from) {
+            return Err(Error::Changed);
+        }
+        let version = scale.metadata.resource_version;
+        let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"replicas": to}});
+        timeout(REQUEST_TIMEOUT, api.patch_scale(&key.name, &manager(), &Patch::Merge(patch))).await??;
+        Ok(())
+    }
+
+    /// The scale subresource does not work before there is a number.
+    async fn initialize(&self, key: &ObjectKey, to: i32) -> Result<(), Error> {
+        let patch = json!({"spec": {"scaling": {"desired": to}}});
+        timeout(REQUEST_TIMEOUT, self.api(key).patch(&key.name, &manager(), &Patch::Merge(patch))).await??;
+        Ok(())
+    }
+
+    fn api(&self, key: &ObjectKey) -> Api<ReplicaService> {
+        Api::namespaced(self.client.clone(), &key.namespace)
+    }
+
+    async fn tell(&self, valid: &ValidReplicaService, note: String) {
+        let reference = ObjectReference {
+            api_version: Some(ReplicaService::api_version(&()).into_owned()),
+            kind: Some(ReplicaService::kind(&()).into_owned()),
+            namespace: Some(valid.key.namespace.clone()),
+            name: Some(valid.key.name.clone()),
+            uid: Some(valid.uid.clone()),
+            ..ObjectReference::default()
+        };
+        let event = Event {
+            type_: EventType::Normal,
+            reason: "SuccessfulRescale".into(),
+            note: Some(note.chars().take(1000).collect()),
+            action: "Scale".into(),
+            secondary: None,
+        };
+        // The number is written; an event that is lost changes nothing.
+        let published = timeout(REQUEST_TIMEOUT, self.recorder.publish(&event, &reference)).await;
+        if !matches!(published, Ok(Ok(()))) {
+            debug!(replica_service = %valid.key, ?published, "an event was lost");
+        }
+    }
+}
+
+fn manager() -> PatchParams {
+    PatchParams { field_manager: Some(SCALE_MANAGER.into()), ..PatchParams::default() }
+}

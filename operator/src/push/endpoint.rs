@@ -1,0 +1,114 @@
+//! The one endpoint behind the Service that proxies dial: the operator that leads.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use kube::api::{ObjectMeta, Patch, PatchParams};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Client};
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+use crate::ca::PUSH_SERVICE;
+use crate::world::{SERVICE_NAME, World};
+
+/// Name of the port in the Service and in the EndpointSlice.
+pub const PORT_NAME: &str = "push";
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Somebody who changed the EndpointSlice is corrected within so long.
+const CHECK: Duration = Duration::from_secs(2);
+
+/// Keeps the EndpointSlice as it must be while this operator leads.
+pub async fn claim(
+    client: Client,
+    namespace: String,
+    address: SocketAddr,
+    world: Arc<World>,
+) -> &'static str {
+    let wanted = slice(&namespace, address);
+    let api: Api<EndpointSlice> = Api::namespaced(client, &namespace);
+    // Written without a look first: proxies wait for it.
+    let mut right = false;
+    loop {
+        if !right {
+            match write(&api, &wanted).await {
+                Ok(()) => info!(%address, "proxies find this operator"),
+                Err(error) => {
+                    warn!(%error, "EndpointSlice {PUSH_SERVICE} could not be written; it is tried again")
+                }
+            }
+        }
+        sleep(CHECK).await;
+        let there = world.slices.get(&ObjectRef::new(PUSH_SERVICE).within(&namespace));
+        right = there.is_some_and(|there| is_right(&there, &wanted));
+    }
+}
+
+async fn write(api: &Api<EndpointSlice>, wanted: &EndpointSlice) -> Result<(), String> {
+    let apply = PatchParams::apply("evenkeel").force();
+    let written = timeout(REQUEST_TIMEOUT, api.patch(PUSH_SERVICE, &apply, &Patch::Apply(wanted))).await;
+    match written {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the API server did not answer in time".into()),
+    }
+}
+
+fn is_right(there: &EndpointSlice, wanted: &EndpointSlice) -> bool {
+    let addresses = |slice: &EndpointSlice| -> Vec<String> {
+        slice.endpoints.iter().flat_map(|endpoint| endpoint.addresses.clone()).collect()
+    };
+    let ports = |slice: &EndpointSlice| -> Vec<Option<i32>> {
+        slice.ports.iter().flatten().map(|port| port.port).collect()
+    };
+    addresses(there) == addresses(wanted) && ports(there) == ports(wanted)
+}
+
+fn slice(namespace: &str, address: SocketAddr) -> EndpointSlice {
+    let labels = [
+        (SERVICE_NAME, PUSH_SERVICE),
+        ("endpointslice.kubernetes.io/managed-by", "evenkeel"),
+        ("app.kubernetes.io/managed-by", "evenkeel"),
+    ];
+    let endpoint = Endpoint {
+        addresses: vec![address.ip().to_string()],
+        conditions: Some(EndpointConditions {
+            ready: Some(true),
+            serving: Some(true),
+            terminating: Some(false),
+        }),
+        ..Endpoint::default()
+    };
+    EndpointSlice {
+        metadata: ObjectMeta {
+            name: Some(PUSH_SERVICE.into()),
+            namespace: Some(namespace.to_owned()),
+            labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
+            ..ObjectMeta::default()
+        },
+        address_type: if matches!(address.ip(), IpAddr::V6(_)) { "IPv6" } else { "IPv4" }.into(),
+        endpoints: vec![endpoint],
+        ports: Some(vec![EndpointPort {
+            name: Some(PORT_NAME.into()),
+            port: Some(i32::from(address.port())),
+            protocol: Some("TCP".into()),
+            ..EndpointPort::default()
+        }]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_leaders_address_or_port_is_not_right() {
+        let wanted = slice("evenkeel-system", "10.0.0.1:8443".parse().unwrap());
+        assert!(is_right(&wanted, &wanted));
+        for other in ["10.0.0.2:8443", "10.0.0.1:9443"] {
+            assert!(!is_right(&slice("evenkeel-system", other.parse().unwrap()), &wanted), "{other}");
+        }
+    }
+}

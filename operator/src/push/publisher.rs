@@ -1,0 +1,231 @@
+//! What is published for each load balancer, as whole immutable values under rising versions.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use evenkeel_proxy_api::snapshot::{Snapshot, Target, Version};
+use jiff::Timestamp;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::state::PushState;
+use crate::registry::{Accepted, ObjectKey, Registry};
+use crate::reports::Reports;
+use crate::targets::{Targets, targets};
+use crate::world::World;
+
+/// Changes within so long of the last publication are published together.
+const COALESCE: Duration = Duration::from_millis(20);
+
+/// What the proxies of one load balancer must know at one version.
+#[derive(Debug)]
+pub struct Published {
+    /// What they must know.
+    pub snapshot: Snapshot,
+    /// When the first event came that is in this version and in none before.
+    pub event: Instant,
+    drains: HashMap<(String, String), Drain>,
+}
+
+/// Since when a target is published as draining.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    version: Version,
+    at: Instant,
+}
+
+impl Published {
+    /// The snapshot for a proxy that connects now: what is left of drains is less than when they began.
+    pub fn fresh(&self, now: Instant) -> Snapshot {
+        let mut snapshot = self.snapshot.clone();
+        for (name, group) in &mut snapshot.target_groups {
+            for target in &mut group.targets {
+                let since = self.drains.get(&(name.clone(), target.id.clone()));
+                if let (Some(left), Some(since)) = (target.drain, since) {
+                    target.drain = Some(left.saturating_sub(now.duration_since(since.at)));
+                }
+            }
+        }
+        snapshot
+    }
+
+    /// Whether a target is in it.
+    pub fn has(&self, group: &str, id: &str) -> bool {
+        let group = self.snapshot.target_groups.get(group);
+        group.is_some_and(|group| find(&group.targets, id).is_some())
+    }
+}
+
+/// Publishes snapshots.
+pub struct Publisher {
+    epoch: u64,
+    counter: Mutex<u64>,
+    balancers: RwLock<BTreeMap<ObjectKey, watch::Sender<Option<Arc<Published>>>>>,
+    state: Arc<PushState>,
+    reports: Arc<Reports>,
+    targets: Arc<Targets>,
+}
+
+impl Publisher {
+    /// A publisher in the term `epoch`.
+    pub fn new(epoch: u64, state: Arc<PushState>, reports: Arc<Reports>, targets: Arc<Targets>) -> Self {
+        Self { epoch, counter: Mutex::new(0), balancers: RwLock::default(), state, reports, targets }
+    }
+
+    /// The term.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// What proxies have in force.
+    pub fn state(&self) -> &PushState {
+        &self.state
+    }
+
+    /// What proxies see.
+    pub fn reports(&self) -> &Reports {
+        &self.reports
+    }
+
+    /// What is published for a load balancer, now and later; nothing before it was valid for the first time.
+    pub fn subscribe(&self, load_balancer: &ObjectKey) -> watch::Receiver<Option<Arc<Published>>> {
+        if let Some(sender) = self.balancers.read().get(load_balancer) {
+            return sender.subscribe();
+        }
+        let mut balancers = self.balancers.write();
+        balancers.entry(load_balancer.clone()).or_insert_with(|| watch::Sender::new(None)).subscribe()
+    }
+
+    /// The version from which on a target has been published as draining without a break.
+    pub fn draining_since(&self, load_balancer: &ObjectKey, group: &str, id: &str) -> Option<Version> {
+        let published = self.current(load_balancer)?;
+        published.drains.get(&(group.to_owned(), id.to_owned())).map(|drain| drain.version)
+    }
+
+    /// Whether a target is published, draining or not.
+    pub fn is_published(&self, load_balancer: &ObjectKey, group: &str, id: &str) -> bool {
+        self.current(load_balancer).is_some_and(|published| published.has(group, id))
+    }
+
+    fn current(&self, load_balancer: &ObjectKey) -> Option<Arc<Published>> {
+        self.balancers.read().get(load_balancer)?.borrow().clone()
+    }
+
+    /// Publishes what changed.
+    pub fn publish(&self, accepted: &Accepted, world: &World, event: Instant, time: Timestamp) {
+        let groups = accepted.target_groups.iter();
+        self.targets.replace(groups.map(|(key, group)| (key.clone(), targets(group, world, time))).collect());
+        for (key, load_balancer) in &accepted.load_balancers {
+            let snapshot = crate::snapshot::snapshot(load_balancer, accepted, |group| self.targets.of(group));
+            let version = self.publish_one(key, snapshot, event);
+            self.state.published(key, version, load_balancer.generation);
+        }
+        self.remove_others(accepted);
+    }
+
+    /// Publishes one snapshot, if it is not what is published already. Returns the version it is published under.
+    fn publish_one(&self, key: &ObjectKey, mut snapshot: Snapshot, event: Instant) -> Version {
+        self.subscribe(key);
+        let balancers = self.balancers.read();
+        let Some(sender) = balancers.get(key) else { return Version::default() };
+        let before = sender.borrow().clone();
+        if let Some(before) = &before {
+            snapshot.version = before.snapshot.version;
+            if before.snapshot == snapshot {
+                return snapshot.version;
+            }
+        }
+        let version = self.next_version();
+        snapshot.version = version;
+        let drains = drains(&snapshot, before.as_deref(), Drain { version, at: Instant::now() });
+        let published = Arc::new(Published { snapshot, event, drains });
+        self.reports.retain_targets(key, |group, id| published.has(group, id));
+        sender.send_replace(Some(published));
+        version
+    }
+
+    fn next_version(&self) -> Version {
+        let mut counter = self.counter.lock();
+        *counter += 1;
+        Version { epoch: self.epoch, counter: *counter }
+    }
+
+    /// Load balancers that are gone: their streams end. Those that nobody accepted yet are waited for.
+    fn remove_others(&self, accepted: &Accepted) {
+        self.balancers.write().retain(|key, sender| {
+            let keep = accepted.load_balancers.contains_key(key) || sender.borrow().is_none();
+            if !keep {
+                self.state.remove(key);
+            }
+            keep
+        });
+    }
+}
+
+fn drains(
+    snapshot: &Snapshot,
+    before: Option<&Published>,
+    begins: Drain,
+) -> HashMap<(String, String), Drain> {
+    let mut drains = HashMap::new();
+    for (name, group) in &snapshot.target_groups {
+        for target in group.targets.iter().filter(|target| target.drain.is_some()) {
+            let key = (name.clone(), target.id.clone());
+            let known = before.and_then(|before| before.drains.get(&key)).copied();
+            drains.insert(key, known.unwrap_or(begins));
+        }
+    }
+    drains
+}
+
+/// Targets are ordered by id.
+fn find<'a>(targets: &'a [Target], id: &str) -> Option<&'a Target> {
+    let at = targets.binary_search_by(|target| target.id.as_str().cmp(id)).ok()?;
+    targets.get(at)
+}
+
+/// Publishes on each change, for as long as this operator leads.
+pub async fn publish(publisher: Arc<Publisher>, world: Arc<World>, registry: Arc<Registry>) -> &'static str {
+    const NAME: &str = "publisher";
+    registry.complete().await;
+    if world.ready().await.is_err() {
+        return NAME;
+    }
+    let mut pulse = world.pulse().subscribe();
+    let mut changes = registry.changes();
+    loop {
+        pulse.mark_unchanged();
+        changes.mark_unchanged();
+        let now = Instant::now();
+        let event = world.pulse().take().unwrap_or(now);
+        let accepted = registry.read(Clone::clone);
+        publisher.publish(&accepted, &world, event, Timestamp::now());
+        forget_gone(&publisher, &world);
+        let changed = tokio::select! {
+            changed = pulse.changed() => changed,
+            changed = changes.changed() => changed,
+        };
+        if changed.is_err() {
+            return NAME;
+        }
+        sleep_until(now + COALESCE).await;
+    }
+}
+
+fn forget_gone(publisher: &Publisher, world: &World) {
+    let mut alive: HashMap<ObjectKey, Vec<String>> = HashMap::new();
+    for pod in world.proxies.state() {
+        if let Some((key, uid)) = crate::world::proxy_identity(&pod) {
+            alive.entry(key).or_default().push(uid);
+        }
+    }
+    let exists =
+        |key: &ObjectKey, uid: &str| alive.get(key).is_some_and(|uids| uids.iter().any(|alive| alive == uid));
+    publisher.state.retain(exists);
+    publisher.reports.retain_proxies(exists);
+}
+
+#[cfg(test)]
+mod tests;
