@@ -37,6 +37,7 @@ mod request_filter;
 mod response;
 mod retries;
 mod sniff;
+mod tunnel;
 mod upstream_peer;
 mod upstream_request;
 mod view;

@@ -8,14 +8,15 @@ use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
-use super::answer;
 use super::context::{Context, Stage};
+use super::{answer, tunnel};
 use crate::group::Endpoint;
 use crate::pick::{Picked, pick};
 
 /// No connection after so long is a failure, and another target is tried. Within a cluster a connection takes less than a
-/// millisecond; a second, as Linkerd has it, outlasts everything but a lost packet.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// millisecond, unless the target's queue is full for a moment or a packet is lost: then the kernel tries again after one
+/// second, and that attempt must still count.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection that is not used is closed after so long: before the target does (Node.js: 5 s), or a request that is not
 /// idempotent could be lost in between.
@@ -56,19 +57,21 @@ pub(super) fn take(ctx: &mut Context, picked: Picked) {
 
 fn peer(endpoint: &Endpoint, idle: Duration, upgrade: bool) -> HttpPeer {
     let mut peer = HttpPeer::new(endpoint.address, false, String::new());
-    peer.group_key = pool_key(endpoint);
+    peer.group_key = pool_key(endpoint, upgrade);
     if let Some(options) = peer.get_mut_peer_options() {
         options.connection_timeout = Some(CONNECT_TIMEOUT);
         options.idle_timeout = Some(POOL_IDLE);
         options.read_timeout = (!upgrade).then_some(idle);
         options.write_timeout = Some(idle);
+        options.custom_l4 = upgrade.then(|| Arc::new(tunnel::Connector) as _);
     }
     peer
 }
 
-/// Addresses are used again by other pods; a connection is only ever used for the target it was opened to.
-fn pool_key(endpoint: &Endpoint) -> u64 {
+/// Addresses are used again by other pods; a connection is only ever used for the target it was opened to. An upgrade has a
+/// connection of its own.
+fn pool_key(endpoint: &Endpoint, upgrade: bool) -> u64 {
     let mut hasher = DefaultHasher::new();
-    (endpoint.id(), endpoint.address.port()).hash(&mut hasher);
+    (endpoint.id(), endpoint.address.port(), upgrade).hash(&mut hasher);
     hasher.finish()
 }

@@ -100,6 +100,40 @@ async fn a_websocket_passes_messages_and_counts_as_in_flight() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn tunnels_begin_however_quick_the_target_is() {
+    // As quick as can be: it agrees before it is asked.
+    let hasty = Target::tcp(|mut socket| async move {
+        let head = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
+        let _ = socket.write_all(head).await;
+        let mut read = Vec::new();
+        while !read.ends_with(b"ping") {
+            if socket.read_buf(&mut read).await.unwrap_or(0) == 0 {
+                return;
+            }
+        }
+        let _ = socket.write_all(b"pong").await;
+    })
+    .await;
+    let port = free_port();
+    let _proxy = serve(&forwarding(port, &[target("t", hasty.port)])).await;
+    for _ in 0..20 {
+        let mut socket = TcpStream::connect(local(port)).await.unwrap();
+        let mut read = Vec::new();
+        for (said, heard) in [(UPGRADE, "\r\n\r\n"), ("ping", "pong")] {
+            socket.write_all(said.as_bytes()).await.unwrap();
+            while !read.ends_with(heard.as_bytes()) {
+                let text = String::from_utf8_lossy(&read).into_owned();
+                assert_ne!(socket.read_buf(&mut read).await.unwrap_or(0), 0, "closed after {text}");
+            }
+        }
+    }
+}
+
+/// A request for a tunnel.
+const UPGRADE: &str = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tunnel_lives_while_one_direction_speaks_and_ends_in_silence() {
     // Speaks every half second, for longer than the idle time-out of two, and is then silent.
     let ticker = Target::tcp(|mut socket| async move {
@@ -115,12 +149,7 @@ async fn a_tunnel_lives_while_one_direction_speaks_and_ends_in_silence() {
     .await;
     let port = free_port();
     let proxy = serve(&forwarding(port, &[target("t", ticker.port)])).await;
-    let answer = raw(
-        local(port),
-        "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-    )
-    .await;
+    let answer = raw(local(port), UPGRADE).await;
     assert_eq!(answer.matches("tick").count(), 6, "{answer}");
     until("the tunnel is closed", || in_flight(&proxy) == 0).await;
 }
