@@ -25,16 +25,16 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 struct Request;
 
 impl RequestView for Request {
-    fn method(&self) -> &str {
+    fn method(&self) -> &'static str {
         "GET"
     }
-    fn path(&self) -> &str {
+    fn path(&self) -> &'static str {
         "/api/v1/users/42"
     }
-    fn query(&self) -> &str {
+    fn query(&self) -> &'static str {
         "page=2"
     }
-    fn authority(&self) -> &str {
+    fn authority(&self) -> &'static str {
         "shop.example.com"
     }
     fn header(&self, _name: &str) -> impl Iterator<Item = &[u8]> {

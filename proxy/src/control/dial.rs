@@ -31,13 +31,16 @@ pub enum DialError {
     Transport(#[from] tonic::transport::Error),
 }
 
-/// Transport errors hide their cause: tell all of it.
+/// Transport errors hide their cause: tell all of it, each part once.
 fn chain(error: &tonic::transport::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let part = cause.to_string();
+        if !text.contains(&part) {
+            text.push_str(": ");
+            text.push_str(&part);
+        }
         source = cause.source();
     }
     text

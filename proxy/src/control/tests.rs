@@ -5,10 +5,11 @@ use evenkeel_proxy_api::delta::updates;
 use evenkeel_proxy_api::proto::push_server::{Push, PushServer};
 use evenkeel_proxy_api::report::{Ack, Rejection, ResourceKind};
 use evenkeel_proxy_api::snapshot::{Snapshot, Version};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_stream::wrappers::UnboundedReceiverStream;
-use tonic::transport::{Channel, Server};
+use tonic::transport::{Channel, Identity, Server, ServerTlsConfig};
 use tonic::{Response, Status};
 
 use super::*;
@@ -94,6 +95,16 @@ impl Push for Operator {
     }
 }
 
+/// Starts an operator, and hands out the streams that it is asked for.
+async fn operator(mut server: Server) -> (SocketAddr, mpsc::UnboundedReceiver<Stream>) {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    let (sender, streams) = mpsc::unbounded_channel();
+    let server = server.add_service(PushServer::new(Operator { streams: sender }));
+    tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(socket)));
+    (address, streams)
+}
+
 struct Scene {
     core: Arc<Core>,
     metrics: Arc<Metrics>,
@@ -103,15 +114,18 @@ struct Scene {
 
 impl Scene {
     async fn new() -> Self {
-        let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = socket.local_addr().unwrap();
-        let (sender, streams) = mpsc::unbounded_channel();
-        let server = Server::builder().add_service(PushServer::new(Operator { streams: sender }));
-        tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(socket)));
-        let (core, metrics, attempts) =
-            (Arc::new(Core::default()), Arc::new(Metrics::default()), Arc::default());
+        let (address, streams) = operator(Server::builder()).await;
+        let attempts = Arc::default();
+        Self::dialling(PlainDial { address, attempts: Arc::clone(&attempts) }, attempts, streams)
+    }
+
+    fn dialling(
+        dial: impl Dial,
+        attempts: Arc<AtomicUsize>,
+        streams: mpsc::UnboundedReceiver<Stream>,
+    ) -> Self {
+        let (core, metrics) = (Arc::new(Core::default()), Arc::new(Metrics::default()));
         let applier = Arc::new(Applier::new(Arc::clone(&core), NoSockets, Arc::clone(&metrics)));
-        let dial = PlainDial { address, attempts: Arc::clone(&attempts) };
         tokio::spawn(Control::new(dial, applier, Arc::clone(&metrics)).run(fastrand::Rng::with_seed(1)));
         Self { core, metrics, streams, attempts }
     }
@@ -202,4 +216,85 @@ async fn a_former_leader_is_left() {
     assert_eq!(hello.applied, Some(leader.version));
     assert!(scene.core.table().listeners.contains_key("http"));
     assert!(scene.attempts.load(Ordering::SeqCst) >= 3);
+}
+
+/// A certificate authority, and a server's certificate that it signed.
+struct Authority {
+    certificate: String,
+    server: Identity,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap().pem();
+        let issuer = rcgen::Issuer::new(params, key);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        let server = params.signed_by(&key, &issuer).unwrap().pem();
+        Self { certificate, server: Identity::from_pem(server, key.serialize_pem()) }
+    }
+}
+
+#[tokio::test]
+async fn only_an_operator_whose_certificate_the_ca_signed_gets_the_token_and_renewed_files_are_read() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let tls = ServerTlsConfig::new().identity(authority.server);
+    let (address, streams) = operator(Server::builder().tls_config(tls).unwrap()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let (ca, token) = (directory.path().join("ca.crt"), directory.path().join("token"));
+    std::fs::write(&ca, stranger.certificate).unwrap();
+    std::fs::write(&token, "before\n").unwrap();
+    let url = format!("https://localhost:{}", address.port());
+    let dial = dial::TlsDial::new(&url, ca.clone(), token.clone()).unwrap();
+    let refused = dial.channel().await.unwrap_err().to_string();
+    assert!(refused.contains("invalid peer certificate"), "{refused}");
+
+    let mut scene = Scene::dialling(dial, Arc::default(), streams);
+    std::fs::write(&token, "after\n").unwrap();
+    std::fs::write(&ca, authority.certificate).unwrap();
+    let (mut stream, _) = scene.stream().await;
+    assert_eq!(stream.authorization, "bearer after");
+    stream.send(None, &snapshot(1, HTTP));
+    assert_eq!(stream.ack().await.version.counter, 1);
+}
+
+/// Passes bytes on to an address, until it falls silent without closing anything.
+async fn wire(to: SocketAddr, silent: watch::Receiver<bool>) -> SocketAddr {
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut near, _) = socket.accept().await.unwrap();
+            let mut silent = silent.clone();
+            silent.borrow_and_update();
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(to).await.unwrap();
+                tokio::select! {
+                    _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                    _ = silent.changed() => std::future::pending().await,
+                }
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_operator_that_falls_silent_is_left_within_five_seconds() {
+    let (operator, streams) = operator(Server::builder()).await;
+    let (silence, silent) = watch::channel(false);
+    let address = wire(operator, silent).await;
+    let attempts = Arc::default();
+    let mut scene =
+        Scene::dialling(PlainDial { address, attempts: Arc::clone(&attempts) }, attempts, streams);
+    let (mut stream, _) = scene.stream().await;
+    stream.send(None, &snapshot(1, HTTP));
+    stream.ack().await;
+    silence.send_replace(true);
+    let noticed = timeout(Duration::from_secs(5), scene.stream());
+    let (_stream, hello) = noticed.await.unwrap();
+    assert_eq!(hello.applied, Some(Version { epoch: 1, counter: 1 }));
 }
