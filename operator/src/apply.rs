@@ -88,14 +88,12 @@ impl Applier {
         key: &ObjectKey,
         store: &Store<K>,
     ) -> Result<Result<Option<Arc<K>>, String>, Error> {
-        let live = match store.get(&ObjectRef::new(&key.name).within(&key.namespace)) {
-            Some(live) => Some(live),
+        let mut live = store.get(&ObjectRef::new(&key.name).within(&key.namespace));
+        if live.is_none() {
             // It may lack our label, or be too new for the store.
-            None => {
-                let api = self.api::<K>(key);
-                request(|| describe::<K>("look for", key), api.get_opt(&key.name)).await?.map(Arc::new)
-            }
-        };
+            let api = self.api::<K>(key);
+            live = request(|| describe::<K>("look for", key), api.get_opt(&key.name)).await?.map(Arc::new);
+        }
         Ok(match live {
             Some(live) if !is_owned(&*live, owner) => Err(foreign(&*live, key)),
             live => Ok(live),
@@ -152,7 +150,10 @@ impl Applier {
                 Ok(Applied::Done(Arc::new(object)))
             }
             Err(Error::Api { action, source }) => match *source {
-                kube::Error::Api(status) if is_final(&status) => Ok(Applied::Refused(status)),
+                kube::Error::Api(mut status) if is_final(&status) => {
+                    status.message = status.message.split_whitespace().collect::<Vec<_>>().join(" ");
+                    Ok(Applied::Refused(status))
+                }
                 source => Err(Error::Api { action, source: Box::new(source) }),
             },
             Err(error) => Err(error),
@@ -190,9 +191,11 @@ impl Applier {
     }
 }
 
-/// Whether the object itself is wrong (and not the moment, the permissions or a quota).
+/// Whether the object itself is wrong (and not the moment, the permissions or a quota). Fields that the schema does not
+/// know, or of another type, are answered with 500.
 fn is_final(status: &Status) -> bool {
     matches!(status.code, 400 | 413 | 422)
+        || status.message.starts_with("failed to create typed patch object")
 }
 
 /// Whether `owner` controls the object.
@@ -233,4 +236,121 @@ fn hash(value: &Value) -> u64 {
     let mut hasher = DefaultHasher::new();
     value.to_string().hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ServiceAccount;
+    use kube::runtime::reflector;
+    use kube::runtime::watcher::Event;
+    use prometheus_client::registry::Registry;
+    use serde_json::json;
+
+    use super::*;
+    use crate::fake::{self, Log};
+    use crate::tests::owner;
+
+    const PATH: &str = "/api/v1/namespaces/default/serviceaccounts/a";
+
+    fn applier(answer: impl Fn(&fake::Asked) -> (u16, Value) + Send + 'static) -> (Applier, Log) {
+        let (client, log) = fake::client(answer);
+        (Applier::new(client, Metrics::register(&mut Registry::default())), log)
+    }
+
+    fn account(uid: &str, version: &str) -> Value {
+        json!({
+            "apiVersion": "v1", "kind": "ServiceAccount",
+            "metadata": {
+                "name": "a", "namespace": "default", "resourceVersion": version,
+                "ownerReferences": [{ "apiVersion": "x/v1", "kind": "LoadBalancer", "name": "shop", "uid": uid, "controller": true }],
+            },
+        })
+    }
+
+    fn asked(log: &Log) -> Vec<String> {
+        log.lock().iter().map(|asked| asked.what.clone()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_there_already_is_not_written_again() {
+        let (applier, log) = applier(|asked| match asked.what.as_str() {
+            what if what == format!("PATCH {PATH}") => (200, account("u", "7")),
+            _ => fake::refusal(404, "NotFound", "not found"),
+        });
+        let (store, mut writer) = reflector::store::<ServiceAccount>();
+        let (owner, key) = (owner("LoadBalancer", "shop"), ObjectKey::new("default", "a"));
+        let wanted = json!({ "metadata": { "name": "a" } });
+        applier.apply(&owner, &key, &store, &wanted).await.unwrap();
+        assert_eq!(asked(&log), [format!("GET {PATH}"), format!("PATCH {PATH}")]);
+        for parameter in ["fieldManager=evenkeel", "force=true", "fieldValidation=Strict"] {
+            assert!(log.lock()[1].query.contains(parameter), "{parameter}");
+        }
+
+        // Its status and version changed, which is nobody's wish.
+        writer.apply_watcher_event(&Event::Apply(serde_json::from_value(account("u", "9")).unwrap()));
+        applier.apply(&owner, &key, &store, &wanted).await.unwrap();
+        assert_eq!(asked(&log).len(), 2);
+
+        // Somebody changed it by hand: it is put right.
+        let mut edited = account("u", "10");
+        edited["automountServiceAccountToken"] = true.into();
+        writer.apply_watcher_event(&Event::Apply(serde_json::from_value(edited).unwrap()));
+        applier.apply(&owner, &key, &store, &wanted).await.unwrap();
+        assert_eq!(asked(&log).len(), 3);
+    }
+
+    #[tokio::test]
+    async fn what_belongs_to_somebody_else_is_left_alone() {
+        let (applier, log) = applier(|_| (200, account("another", "7")));
+        let (store, _writer) = reflector::store::<ServiceAccount>();
+        let (owner, key) = (owner("LoadBalancer", "shop"), ObjectKey::new("default", "a"));
+        let applied = applier.apply(&owner, &key, &store, &json!({})).await.unwrap();
+        let Applied::Foreign(message) = applied else { panic!("{applied:?}") };
+        assert_eq!(
+            message,
+            "a ServiceAccount named a exists in this namespace and belongs to LoadBalancer shop; rename one of the two"
+        );
+        assert_eq!(asked(&log), [format!("GET {PATH}")]);
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_final_and_a_failure_is_not() {
+        for (code, reason, message, is_final) in [
+            (422, "Invalid", "no", true),
+            (400, "BadRequest", "strict decoding error: unknown field", true),
+            (500, "InternalError", "failed to create typed patch object (a): errors:\n  .spec: no", true),
+            (500, "InternalError", "etcd is away", false),
+            (403, "Forbidden", "exceeded quota", false),
+            (409, "Conflict", "changed meanwhile", false),
+        ] {
+            let (applier, _log) = applier(move |asked| match asked.what.starts_with("PATCH") {
+                true => fake::refusal(code, reason, message),
+                false => fake::refusal(404, "NotFound", "not found"),
+            });
+            let (store, _writer) = reflector::store::<ServiceAccount>();
+            let (owner, key) = (owner("LoadBalancer", "shop"), ObjectKey::new("default", "a"));
+            let applied = applier.apply(&owner, &key, &store, &json!({})).await;
+            let refused = matches!(&applied, Ok(Applied::Refused(status)) if !status.message.contains('\n'));
+            assert_eq!(refused, is_final, "{code} {message}: {applied:?}");
+            assert_eq!(applied.is_err(), !is_final, "{code} {message}");
+        }
+    }
+
+    #[tokio::test]
+    async fn only_what_is_ours_is_deleted_and_only_that_very_object() {
+        let (applier, log) =
+            applier(|_| (200, json!({ "kind": "Status", "apiVersion": "v1", "status": "Success" })));
+        let (store, mut writer) = reflector::store::<ServiceAccount>();
+        let key = ObjectKey::new("default", "a");
+        let mut live = account("u", "7");
+        live["metadata"]["uid"] = "its-own".into();
+        writer.apply_watcher_event(&Event::Apply(serde_json::from_value(live).unwrap()));
+        let mut other = owner("LoadBalancer", "other");
+        other.uid = "other".into();
+        applier.remove(&other, &key, &store).await.unwrap();
+        assert_eq!(asked(&log), [""; 0]);
+        applier.remove(&owner("LoadBalancer", "shop"), &key, &store).await.unwrap();
+        assert_eq!(asked(&log), [format!("DELETE {PATH}")]);
+        assert_eq!(log.lock()[0].body.pointer("/preconditions/uid"), Some(&json!("its-own")));
+    }
 }

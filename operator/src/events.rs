@@ -8,6 +8,8 @@ use tracing::{debug, info, warn};
 use crate::conditions;
 use crate::error::request;
 use crate::metrics::{Metrics, WriteOutcome};
+use crate::registry::ObjectKey;
+use crate::wakes::key;
 
 /// The API refuses longer notes.
 const NOTE_LIMIT: usize = 1024;
@@ -37,13 +39,10 @@ impl Events {
                 "" => format!("{} is {}", condition.type_, condition.status),
                 message => message.to_owned(),
             };
-            // Where status and reason say the same, once is enough.
-            let reason = if condition.reason == condition.type_ || bad {
-                condition.reason.clone()
-            } else {
-                format!("{}{}", condition.type_, if condition.status == "True" { "" } else { "Not" })
-            };
-            self.publish(object, bad, &reason, note).await;
+            // What is well now is told by what it is, the rest by why.
+            let well = condition.status == "True" && !bad;
+            let reason = if well { &condition.type_ } else { &condition.reason };
+            self.publish(object, bad, reason, note).await;
         }
     }
 
@@ -52,17 +51,8 @@ impl Events {
     where
         K: Resource<DynamicType = ()>,
     {
-        let reference = object.object_ref(&());
-        let name = format!(
-            "{}/{}",
-            reference.namespace.as_deref().unwrap_or_default(),
-            object.meta().name.as_deref().unwrap_or_default()
-        );
-        if bad {
-            warn!(kind = %K::kind(&()), object = name, reason, note, "transition");
-        } else {
-            info!(kind = %K::kind(&()), object = name, reason, note, "transition");
-        }
+        let (reference, name) = (object.object_ref(&()), key(object));
+        log(&K::kind(&()), &name, bad, reason, &note);
         while note.len() > NOTE_LIMIT {
             note.pop();
         }
@@ -78,7 +68,15 @@ impl Events {
         self.metrics
             .wrote("events", if published.is_ok() { WriteOutcome::Done } else { WriteOutcome::Failed });
         if let Err(error) = published {
-            debug!(object = name, %error, "an event was lost");
+            debug!(object = %name, %error, "an event was lost");
         }
+    }
+}
+
+fn log(kind: &str, object: &ObjectKey, bad: bool, reason: &str, note: &str) {
+    if bad {
+        warn!(kind, %object, reason, note, "transition");
+    } else {
+        info!(kind, %object, reason, note, "transition");
     }
 }

@@ -258,3 +258,6 @@ fn epoch(lease: &Lease) -> u64 {
 fn first_epoch() -> i32 {
     i32::try_from(Timestamp::now().as_second() / 60).unwrap_or(i32::MAX / 2)
 }
+
+#[cfg(test)]
+mod tests;

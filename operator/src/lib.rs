@@ -21,6 +21,8 @@ pub mod deletion;
 pub mod drain;
 pub mod error;
 pub mod events;
+#[cfg(test)]
+mod fake;
 pub mod finalizer;
 #[cfg(test)]
 mod golden;
