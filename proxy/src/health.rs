@@ -1,8 +1,9 @@
 //! Health checks: every target in service is asked again and again, and the result written to its cell.
 //!
 //! One task for each (target, address, check), however many groups share it; a semaphore bounds how many ask at once.
-//! A new target is asked at once, and each second until it first passes; later ones at the check's interval, from a random
-//! point on, so that the checks of many targets spread over time.
+//! A new target is asked at once, and each second until it first passes, but its failures count only at the check's
+//! interval: it may just be starting. Later checks come at the interval, from a random point on, so that those of many
+//! targets spread over time.
 
 pub mod probe;
 pub mod state;
@@ -139,16 +140,19 @@ async fn check_for_ever(
     mut rng: fastrand::Rng,
 ) {
     let check = &shared.key.check;
-    let mut eager = 0;
+    let eager_interval = EAGER_INTERVAL.min(check.interval);
+    let eager_per_interval = check.interval.div_duration_f64(eager_interval).round() as u32;
+    let mut eager = 0_u32;
     let mut spread = true;
     loop {
         // The semaphore is never closed.
         let permit = permits.acquire().await;
         let outcome = probe.probe(shared.key.address, check).await;
         drop(permit);
-        if shared.observe(&outcome) && eager < EAGER_CHECKS {
+        let counts = eager % eager_per_interval == 0 || eager == EAGER_CHECKS;
+        if shared.observe(&outcome, counts) && eager < EAGER_CHECKS {
             eager += 1;
-            sleep(EAGER_INTERVAL.min(check.interval)).await;
+            sleep(eager_interval).await;
             continue;
         }
         let share = if std::mem::take(&mut spread) { rng.f64() } else { 1.0 };
@@ -169,12 +173,15 @@ impl Shared {
         *self.subscribers.lock() = subscribers;
     }
 
-    /// Takes a result into account and tells everyone; whether the target has yet to pass for the first time.
-    fn observe(&self, outcome: &Result<(), Failure>) -> bool {
+    /// Takes a result into account and tells everyone; whether the target has yet to pass for the first time. Where
+    /// failures do not count, only the reason is kept.
+    fn observe(&self, outcome: &Result<(), Failure>, failures_count: bool) -> bool {
         let mut guard = self.state.lock();
         let (state, verdict) = &mut *guard;
         let before = state.health();
-        state.observe(outcome.is_ok(), &self.key.check);
+        if outcome.is_ok() || failures_count {
+            state.observe(outcome.is_ok(), &self.key.check);
+        }
         let found = match (outcome, state.health()) {
             (_, Health::Healthy) => Verdict::default(),
             (Err(failure), _) => failure.verdict(&self.key.check),

@@ -77,7 +77,8 @@ pub struct Rule {
     pub action: Action,
 }
 
-/// One condition on a request. Within one, any value suffices. In patterns `*` stands for any characters, `?` for one.
+/// One condition on a request. Within one, any value suffices. In patterns `*` stands for any characters, `?` for one,
+/// and a backslash takes the next character literally.
 #[derive(Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase", deny_unknown_fields)]
 pub enum Condition {

@@ -111,9 +111,14 @@ async fn a_target_that_just_starts_is_asked_each_second() {
     let scene = Scene::new(&[("api", &[])]);
     scene.network.set_broken(1, Some(Failure::Unreachable("refused".into())));
     scene.apply(&[("api", &[1])]);
-    pass(Duration::from_millis(3_500)).await;
-    assert_eq!(scene.network.asked(1), 4);
-    assert_eq!(scene.health("api"), [Health::Unhealthy]);
+    pass(Duration::from_millis(4_500)).await;
+    assert_eq!(scene.network.asked(1), 5);
+    assert_eq!(
+        (scene.health("api"), scene.reason("api")),
+        (vec![Health::Initial], "Target.FailedHealthChecks")
+    );
+    pass(Duration::from_millis(1_000)).await;
+    assert_eq!(scene.health("api"), [Health::Unhealthy], "twice in two intervals");
     scene.network.set_broken(1, None);
     pass(Duration::from_millis(600)).await;
     assert_eq!(scene.health("api"), [Health::Healthy]);
