@@ -53,6 +53,22 @@ pub async fn get(to: SocketAddr, path: &str) -> Answer {
     send(to, Request::get(path).body("").expect("a request")).await
 }
 
+/// Sends requests one after another over one HTTP/1.1 connection.
+pub async fn get_in_turn(to: SocketAddr, paths: &[&str]) -> Vec<Answer> {
+    let socket = TcpStream::connect(to).await.expect("a connection");
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(socket)).await.expect("HTTP/1.1");
+    tokio::spawn(connection);
+    let mut answers = Vec::new();
+    for path in paths {
+        let request = Request::get(*path).header("host", "shop").body(Full::<Bytes>::default());
+        let answer = sender.send_request(request.expect("a request"));
+        let answer = tokio::time::timeout(PATIENCE, answer).await.expect("in time").expect("an answer");
+        answers.push(read(answer).await.expect("a body"));
+    }
+    answers
+}
+
 /// Sends requests at the same time over one HTTP/2 connection with prior knowledge.
 pub async fn get_h2(to: SocketAddr, paths: &[&str]) -> Vec<Answer> {
     let socket = TcpStream::connect(to).await.expect("a connection");

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::client::{get_h2, raw, send};
+use crate::client::{get_h2, get_in_turn, raw, send};
 use crate::harness::{forwarding, free_port, in_flight, local, serve, target, until};
 use crate::target::Target;
 
@@ -72,6 +72,34 @@ async fn http2_clients_share_the_port_with_http1() {
         assert!(answer.text().contains(&format!("host: 127.0.0.1:{port}\n")), "{}", answer.text());
     }
     assert_eq!(send(local(port), Request::get("/").body("").unwrap()).await.status, 200);
+    until("nothing is in flight", || in_flight(&proxy) == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_clients_at_once_get_each_their_own_answers() {
+    let targets = [Target::echo().await, Target::echo().await];
+    let port = free_port();
+    let lines: Vec<_> = targets.iter().enumerate().map(|(i, t)| target(&format!("t{i}"), t.port)).collect();
+    let proxy = serve(&forwarding(port, &lines)).await;
+    let clients = (0..40).map(|client| {
+        tokio::spawn(async move {
+            let paths: Vec<_> = (0..20).map(|request| format!("/{client}/{request}")).collect();
+            let paths: Vec<_> = paths.iter().map(String::as_str).collect();
+            let answers = if client % 2 == 0 {
+                get_h2(local(port), &paths).await
+            } else {
+                get_in_turn(local(port), &paths).await
+            };
+            for (answer, path) in answers.iter().zip(paths) {
+                assert_eq!(answer.status, 200);
+                assert!(answer.text().starts_with(&format!("GET {path}\n")), "{path}: {}", answer.text());
+            }
+        })
+    });
+    for client in clients.collect::<Vec<_>>() {
+        client.await.unwrap();
+    }
+    assert_eq!(targets.each_ref().map(Target::served), [400, 400]);
     until("nothing is in flight", || in_flight(&proxy) == 0).await;
 }
 

@@ -133,7 +133,7 @@ async fn a_target_whose_checks_fail_leaves_and_returns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_request_is_a_line_of_the_access_log() {
+async fn each_request_is_counted_and_a_line_of_the_access_log() {
     let echo = Target::echo().await;
     let echo_port = echo.port;
     let mut process = Process::start(
@@ -142,6 +142,15 @@ async fn each_request_is_a_line_of_the_access_log() {
     )
     .await;
     process.get("/a?b=c").await;
+    let counted = [
+        r#"evenkeel_proxy_requests_total{listener="web",status="2xx"} 1"#,
+        r#"evenkeel_proxy_request_duration_seconds_count{listener="web"} 1"#,
+        r#"evenkeel_proxy_target_group_requests_total{target_group="api"} 1"#,
+        r#"evenkeel_proxy_target_group_latency_seconds_count{target_group="api"} 1"#,
+        r#"evenkeel_proxy_in_flight{listener="web"} 0"#,
+    ];
+    let all = |answer: &Answer| counted.iter().all(|line| answer.text().contains(line));
+    process.until("it is counted", "/metrics", all).await;
     process.signal("TERM");
     assert_eq!(process.exit_code().await, Some(0));
     let log = std::fs::read_to_string(process.file("access.log")).unwrap();
