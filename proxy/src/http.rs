@@ -65,6 +65,7 @@ pub struct Shared {
 /// Serves HTTP connections of every listener, with one pool of connections to targets.
 pub struct HttpCarrier {
     proxy: Arc<HttpProxy<Hooks>>,
+    access_log: AccessLog,
 }
 
 impl fmt::Debug for HttpCarrier {
@@ -77,7 +78,8 @@ impl HttpCarrier {
     /// With these counters and this log; `threads` is the number of threads that serve.
     pub fn new(shared: Shared, threads: usize) -> Self {
         let conf = ServerConf { threads, upstream_keepalive_pool_size: POOL_SIZE, ..ServerConf::default() };
-        Self { proxy: Arc::new(http_proxy(&Arc::new(conf), Hooks { shared })) }
+        let access_log = shared.access_log.clone();
+        Self { proxy: Arc::new(http_proxy(&Arc::new(conf), Hooks { shared })), access_log }
     }
 
     /// Serves a client's connection until it ends.
@@ -94,7 +96,14 @@ impl HttpCarrier {
         let stream: Stream =
             Box::new(ClientStream::new(socket, connection.clone(), listening.metrics.clone()));
         let leaving = port.leaving();
-        let app = App { proxy: self.proxy.clone(), connection, port, idle, options: options(h2, idle) };
+        let app = App {
+            proxy: self.proxy.clone(),
+            access_log: self.access_log.clone(),
+            connection,
+            port,
+            idle,
+            options: options(h2, idle),
+        };
         Arc::new(app).process_new(stream, &leaving).await;
     }
 }
@@ -109,6 +118,7 @@ fn options(h2: bool, idle: Duration) -> HttpServerOptions {
 /// One connection, as Pingora's servers see it: a request that they have found is taken to its flight.
 struct App {
     proxy: Arc<HttpProxy<Hooks>>,
+    access_log: AccessLog,
     connection: Arc<Connection>,
     port: Arc<Port>,
     idle: Duration,
@@ -127,7 +137,13 @@ impl HttpServerApp for App {
             session.set_keepalive(Some(whole_seconds(self.idle)));
         }
         let scope = Scope::new(self.port.clone(), self.connection.clone());
-        flight::fly(scope, self.proxy.process_new_http(session, shutdown)).await
+        let (controls, sent) = (scope.controls.clone(), self.connection.sent());
+        let next = flight::fly(scope, self.proxy.process_new_http(session, shutdown)).await;
+        // Pingora has answered without asking the hooks: it could not make sense of the head.
+        if !controls.has_begun() && self.connection.sent() > sent {
+            logging::record_refused(&self.port.listening(), &self.connection, &self.access_log);
+        }
+        next
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

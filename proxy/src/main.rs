@@ -27,7 +27,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const LAST_WORDS: Duration = Duration::from_millis(200);
 
 fn main() -> ExitCode {
-    match run(Args::parse()) {
+    match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("evenkeel-proxy: {error:#}");
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: Args) -> anyhow::Result<()> {
+fn run(args: &Args) -> anyhow::Result<()> {
     telemetry::init(args.log_format, &args.log_level).context("--log-level")?;
     let threads = args.threads.map_or_else(std::thread::available_parallelism, Ok)?.get();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
@@ -44,7 +44,7 @@ fn run(args: Args) -> anyhow::Result<()> {
         Settings { threads, drain_timeout: args.drain_timeout, access_log: args.access_log.clone() };
     let _entered = runtime.enter();
     let proxy = Proxy::new(&settings).context("--access-log")?;
-    let served = runtime.block_on(serve(&args, &proxy));
+    let served = runtime.block_on(serve(args, &proxy));
     runtime.shutdown_timeout(LAST_WORDS);
     proxy.writer.finish();
     served

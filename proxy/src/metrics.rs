@@ -104,6 +104,11 @@ impl ListenerMetrics {
         }
     }
 
+    /// Requests so far that no target answered for this reason.
+    pub fn errors(&self, reason: Reason) -> u64 {
+        self.errors.get(reason as usize).map_or(0, Counter::get)
+    }
+
     /// Counts a request that no target answered.
     pub fn count_error(&self, reason: Reason) {
         if let Some(counter) = self.errors.get(reason as usize) {

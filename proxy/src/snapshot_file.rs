@@ -75,6 +75,11 @@ async fn load(path: &Path) -> Result<Snapshot, FileError> {
         path: path.to_owned(),
         problem: error.to_string(),
     };
+    // Whoever writes a file in place empties it first: that is not to say that everything shall go.
+    if text.trim().is_empty() {
+        let problem = "is empty; to serve nothing say `listeners: {}`".to_owned();
+        return Err(FileError::Malformed { path: path.to_owned(), problem });
+    }
     serde_saphyr::from_str(&text).map_err(malformed)
 }
 
@@ -175,6 +180,13 @@ mod tests {
         std::fs::write(&scene.path, text(18080)).unwrap();
         applied.changed().await.unwrap();
         assert_eq!(scene.ports(), [18080]);
+    }
+
+    #[tokio::test]
+    async fn an_empty_file_is_no_snapshot() {
+        let scene = Scene::new("\n");
+        let error = run(&scene.path, &scene.applier).await.unwrap_err().to_string();
+        assert!(error.contains("is empty"), "{error}");
     }
 
     #[tokio::test]

@@ -31,6 +31,11 @@ impl Controls {
         self.begun.store(true, Ordering::Relaxed);
     }
 
+    /// Whether a head has arrived.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.load(Ordering::Relaxed)
+    }
+
     /// The request is at this target: `closing` is ready when the target's drain deadline has passed.
     pub(super) fn watch_target(&self, closing: BoxFuture<'static, ()>) {
         *self.target.lock() = Some(closing);
@@ -67,7 +72,7 @@ pub(super) async fn fly<T>(scope: Scope, request: impl Future<Output = Option<T>
         if let Poll::Ready(done) = request.as_mut().poll(cx) {
             return Poll::Ready(done);
         }
-        if !controls.begun.load(Ordering::Relaxed) {
+        if !controls.has_begun() {
             return closed.as_mut().poll(cx).map(|()| None);
         }
         controls.poll_end(cx).map(|reason| {

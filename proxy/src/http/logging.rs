@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::context::{Context, Described};
-use crate::access_log::Entry;
+use crate::access_log::{AccessLog, Entry};
 use crate::errors::Reason;
+use crate::listeners::Listening;
 use crate::pick::{Outcome, Picked};
+use crate::stream::Connection;
 
 /// Records the request, unless that was done.
 pub(super) fn record(ctx: &mut Context) {
@@ -25,6 +27,36 @@ pub(super) fn record(ctx: &mut Context) {
     if let Some(picked) = ctx.picked.take() {
         picked.finish(outcome, ctx.latency);
     }
+}
+
+/// Records a request whose head was refused before anything could be known of it.
+pub(super) fn record_refused(listening: &Listening, connection: &Connection, access_log: &AccessLog) {
+    let reason = Reason::BadRequest;
+    listening.metrics.count_error(reason);
+    listening.metrics.count_answer(reason.status());
+    if !access_log.is_on() {
+        return;
+    }
+    access_log.log(Entry {
+        time: jiff::Timestamp::now(),
+        listener: listening.metrics.name.clone(),
+        protocol: "HTTP/1.1",
+        client: connection.client,
+        method: None,
+        host: None,
+        path: None,
+        user_agent: None,
+        status: Some(reason.status()),
+        rule: None,
+        target_group: None,
+        target: None,
+        attempts: 0,
+        duration_ms: 0.0,
+        target_ms: None,
+        received_bytes: 0,
+        sent_bytes: 0,
+        reason: Some(reason.as_str()),
+    });
 }
 
 /// Without an answer and without a word from Pingora the future of the request was dropped: by its flight, or with its

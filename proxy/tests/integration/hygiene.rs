@@ -1,9 +1,10 @@
 //! Headers that are added, headers that do not pass, and requests that are refused.
 
+use evenkeel_proxy::errors::Reason;
 use http::Request;
 
 use crate::client::{raw, send};
-use crate::harness::{forwarding, free_port, local, serve, target};
+use crate::harness::{forwarding, free_port, local, serve, target, until};
 use crate::target::Target;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,5 +82,7 @@ async fn requests_that_two_readers_could_read_differently_are_refused() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request:.80}\n{answer}");
     }
     assert_eq!(echo.served(), 0);
-    drop(proxy);
+    let metrics = proxy.metrics.listener("web");
+    until("each is counted", || metrics.errors(Reason::BadRequest) == 7).await;
+    assert_eq!((metrics.errors(Reason::UriTooLong), metrics.errors(Reason::HeadTooLarge)), (1, 1));
 }
