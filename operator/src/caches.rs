@@ -70,6 +70,37 @@ struct Writers {
     autoscalers: Writer<HorizontalPodAutoscaler>,
 }
 
+impl Writers {
+    fn start(self, kind: impl Fn(&'static str) -> Kind, parts: &mut JoinSet<&'static str>) {
+        let Self {
+            load_balancers,
+            target_groups,
+            replica_services,
+            deployments,
+            services,
+            service_accounts,
+            network_policies,
+            disruption_budgets: budgets,
+            autoscalers,
+        } = self;
+        let (all, ours) = (watcher::Config::default, || watcher::Config::default().labels(labels::MANAGED));
+        parts.spawn(kind("LoadBalancers").watch(load_balancers, all(), by_intent, Wakes::load_balancer));
+        parts.spawn(kind("TargetGroups").watch(target_groups, all(), by_intent, Wakes::target_group));
+        parts.spawn(kind("ReplicaServices").watch(
+            replica_services,
+            all(),
+            by_intent,
+            Wakes::replica_service,
+        ));
+        parts.spawn(kind("Deployments").watch(deployments, ours(), by_version, Wakes::owned));
+        parts.spawn(kind("Services").watch(services, all(), by_version, Wakes::service));
+        parts.spawn(kind("ServiceAccounts").watch(service_accounts, ours(), by_version, Wakes::owned));
+        parts.spawn(kind("NetworkPolicies").watch(network_policies, ours(), by_version, Wakes::owned));
+        parts.spawn(kind("PodDisruptionBudgets").watch(budgets, all(), by_intent, Wakes::disruption_budget));
+        parts.spawn(kind("HorizontalPodAutoscalers").watch(autoscalers, all(), by_intent, Wakes::autoscaler));
+    }
+}
+
 /// What happened to an object.
 #[derive(Debug)]
 pub enum Change<'a, K> {
@@ -107,48 +138,8 @@ impl Caches {
     ) -> (Self, Wakes, Inboxes) {
         let (caches, writers) = Self::stores();
         let (wakes, inboxes) = Wakes::new(caches.clone(), registry.clone());
-        let ours = || watcher::Config::default().labels(labels::MANAGED);
-        let all = watcher::Config::default;
         let kind = |name| Kind { name, client: client.clone(), wakes: wakes.clone() };
-        parts.spawn(kind("LoadBalancers").watch(
-            writers.load_balancers,
-            all(),
-            by_intent,
-            Wakes::load_balancer,
-        ));
-        parts.spawn(kind("TargetGroups").watch(writers.target_groups, all(), by_intent, Wakes::target_group));
-        parts.spawn(kind("ReplicaServices").watch(
-            writers.replica_services,
-            all(),
-            by_intent,
-            Wakes::replica_service,
-        ));
-        parts.spawn(kind("Deployments").watch(writers.deployments, ours(), by_version, Wakes::owned));
-        parts.spawn(kind("Services").watch(writers.services, all(), by_version, Wakes::service));
-        parts.spawn(kind("ServiceAccounts").watch(
-            writers.service_accounts,
-            ours(),
-            by_version,
-            Wakes::owned,
-        ));
-        parts.spawn(kind("NetworkPolicies").watch(
-            writers.network_policies,
-            ours(),
-            by_version,
-            Wakes::owned,
-        ));
-        parts.spawn(kind("PodDisruptionBudgets").watch(
-            writers.disruption_budgets,
-            all(),
-            by_intent,
-            Wakes::disruption_budget,
-        ));
-        parts.spawn(kind("HorizontalPodAutoscalers").watch(
-            writers.autoscalers,
-            all(),
-            by_intent,
-            Wakes::autoscaler,
-        ));
+        writers.start(kind, parts);
         (caches, wakes, inboxes)
     }
 

@@ -1,5 +1,6 @@
 //! One term of leadership: everything that writes to the cluster or serves proxies starts here and ends with the term.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -164,22 +165,22 @@ fn prime(context: &Context) {
 
 /// Reconciles whatever proxies and autoscaler have news of.
 fn forward(context: &Arc<Context>, wakes: &Wakes, parts: &mut Parts) {
-    let target_group = |wakes: &Wakes, key: &ObjectKey| wakes.target_group_news(key);
-    parts
-        .spawn(each(context.plane.push.changes(), wakes.clone(), |wakes, key| wakes.load_balancer_news(key)));
-    parts.spawn(each(context.plane.reports.changes(), wakes.clone(), target_group));
-    parts.spawn(each(context.plane.targets.changes(), wakes.clone(), target_group));
-    parts.spawn(each(context.plane.decisions.changes(), wakes.clone(), |wakes, key| {
-        wakes.wake_replica_service(key)
-    }));
+    let plane = &context.plane;
+    parts.spawn(each(plane.push.changes(), wakes.clone(), Wakes::load_balancer_news));
+    parts.spawn(each(plane.reports.changes(), wakes.clone(), Wakes::target_group_news));
+    parts.spawn(each(plane.targets.changes(), wakes.clone(), Wakes::target_group_news));
+    parts.spawn(each(plane.decisions.changes(), wakes.clone(), Wakes::wake_replica_service));
 }
 
 async fn each(
     changes: impl Stream<Item = ObjectKey>,
     wakes: Wakes,
-    wake: impl Fn(&Wakes, &ObjectKey),
+    wake: fn(&Wakes, &ObjectKey),
 ) -> &'static str {
-    changes.for_each(|key| std::future::ready(wake(&wakes, &key))).await;
+    let mut changes = pin!(changes);
+    while let Some(key) = changes.next().await {
+        wake(&wakes, &key);
+    }
     "news"
 }
 

@@ -51,7 +51,8 @@ async fn reconcile_one(object: &LoadBalancer, context: &Context) -> Result<Recon
         Ok(valid) => apply::apply(object, valid, &found, context).await?, // build inside, client
         Err(_) => apply::Outcome::kept(&found),
     };
-    let written = status::write(object, &checked, &found, &outcome, context, Timestamp::now()).await?; // client
+    let inputs = status::Inputs { object, checked: &checked, found: &found, outcome: &outcome };
+    let written = status::write(&inputs, context, Timestamp::now()).await?; // client
     Ok(if checked.is_err() { Reconciled::Invalid } else { Reconciled::Done }
         .and(outcome.again())
         .and(written))

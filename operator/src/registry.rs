@@ -28,6 +28,7 @@ impl ObjectKey {
     }
 
     /// Another object in the same namespace.
+    #[must_use]
     pub fn sibling(&self, name: impl Into<String>) -> Self {
         Self::new(self.namespace.clone(), name)
     }

@@ -57,7 +57,8 @@ async fn reconcile_one(object: &ReplicaService, context: &Context) -> Result<Rec
         (Ok(valid), None) => apply::apply(object, valid, &found, context).await?, // build inside, client
         (Ok(_), Some(Leaving::Draining)) | (Err(_), _) => apply::Outcome::kept(&found),
     };
-    let written = status::write(object, &checked, &found, &outcome, context, now).await?; // client
+    let inputs = status::Inputs { object, checked: &checked, found: &found, outcome: &outcome };
+    let written = status::write(&inputs, context, now).await?; // client
     let again = leaving.map_or(Reconciled::Done, Leaving::again);
     Ok(if checked.is_err() { Reconciled::Invalid } else { Reconciled::Done }.and(again).and(written))
 }

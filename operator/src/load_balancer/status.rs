@@ -33,16 +33,10 @@ pub struct Inputs<'a> {
 }
 
 /// Writes the status if it changed, and tells of transitions.
-pub async fn write(
-    object: &LoadBalancer,
-    checked: &Result<Valid, Problems>,
-    found: &Found,
-    outcome: &Outcome,
-    context: &Context,
-    now: Timestamp,
-) -> Result<Reconciled, Error> {
+pub async fn write(inputs: &Inputs<'_>, context: &Context, now: Timestamp) -> Result<Reconciled, Error> {
+    let object = inputs.object;
     let old: LoadBalancerStatus = context.statuses.last(object, object.status.as_ref());
-    let new = status(&Inputs { object, checked, found, outcome }, &old, now);
+    let new = status(inputs, &old, now);
     match context.statuses.write(object, &old, &new, Instant::now()).await? {
         status::Outcome::Unchanged => Ok(Reconciled::Done),
         status::Outcome::TooSoon(wait) => Ok(Reconciled::Later(wait)),

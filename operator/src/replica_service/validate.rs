@@ -38,8 +38,28 @@ pub struct Valid {
 pub fn validate(object: &ReplicaService) -> Result<Valid, Problems> {
     let mut problems = Problems::default();
     let spec = &object.spec;
+    let progress_deadline = problems.duration(
+        "spec.rollout.progressDeadline",
+        spec.rollout.progress_deadline,
+        seconds(10)..=seconds(86_400),
+    );
+    problems.range("spec.network.allowFrom (how many)", spec.network.allow_from.len(), 0..=20);
+    let labels = template(&mut problems, object);
+    let service = service(&mut problems, object);
+    problems.check(Valid {
+        service,
+        template: spec.template.clone(),
+        labels,
+        isolated: spec.network.isolation == Isolation::Balancers,
+        allow_from: spec.network.allow_from.clone(),
+        progress_deadline,
+        restarted_at: object.annotations().get(labels::RESTARTED_AT).cloned(),
+    })
+}
+
+fn service(problems: &mut Problems, object: &ReplicaService) -> ValidReplicaService {
+    let scaling = &object.spec.scaling;
     let hour = || seconds(0)..=seconds(3600);
-    let scaling = &spec.scaling;
     problems.range("spec.scaling.min", scaling.min, 1..=1000);
     problems.range("spec.scaling.max", scaling.max, 1..=1000);
     problems.require(
@@ -51,14 +71,7 @@ pub fn validate(object: &ReplicaService) -> Result<Valid, Problems> {
         problems.duration("spec.scaling.scaleOut.stabilization", scaling.scale_out.stabilization, hour());
     let in_ = problems.duration("spec.scaling.scaleIn.stabilization", scaling.scale_in.stabilization, hour());
     let warmup = problems.duration("spec.scaling.warmup", scaling.warmup, hour());
-    let progress_deadline = problems.duration(
-        "spec.rollout.progressDeadline",
-        spec.rollout.progress_deadline,
-        seconds(10)..=seconds(86_400),
-    );
-    problems.range("spec.network.allowFrom (how many)", spec.network.allow_from.len(), 0..=20);
-    let labels = template(&mut problems, object);
-    let service = ValidReplicaService {
+    ValidReplicaService {
         key: ObjectKey::new(object.namespace().unwrap_or_default(), object.name_any()),
         uid: object.uid().unwrap_or_default(),
         generation: object.metadata.generation.unwrap_or_default(),
@@ -66,22 +79,13 @@ pub fn validate(object: &ReplicaService) -> Result<Valid, Problems> {
         max: scaling.max,
         desired: scaling.desired,
         paused: scaling.paused,
-        policies: policies(&mut problems, &scaling.policies),
+        policies: policies(problems, &scaling.policies),
         scale_out_stabilization: out,
         scale_in_stabilization: in_,
         warmup,
-        containers_without_cpu_request: without_cpu_request(&spec.template),
+        containers_without_cpu_request: without_cpu_request(&object.spec.template),
         deleting: object.meta().deletion_timestamp.is_some(),
-    };
-    problems.check(Valid {
-        service,
-        template: spec.template.clone(),
-        labels,
-        isolated: spec.network.isolation == Isolation::Balancers,
-        allow_from: spec.network.allow_from.clone(),
-        progress_deadline,
-        restarted_at: object.annotations().get(labels::RESTARTED_AT).cloned(),
-    })
+    }
 }
 
 fn policies(problems: &mut Problems, policies: &[Policy]) -> Vec<ValidPolicy> {

@@ -114,12 +114,9 @@ fn target(
         &field,
         "this is no host's address",
     );
-    let port = match (address.port, port) {
-        (Some(port), _) | (None, Some(&Port::Number(port))) => port,
-        (None, _) => {
-            problems.add(&field, "needs a port, because spec.port is not a number");
-            return None;
-        }
+    let ((Some(port), _) | (None, Some(&Port::Number(port)))) = (address.port, port) else {
+        problems.add(&field, "needs a port, because spec.port is not a number");
+        return None;
     };
     problems.require(port > 0, format!("{field}.port"), "use a number from 1 to 65535");
     Some(snapshot::Target {
