@@ -12,7 +12,7 @@ certificates() ( # certificates NODES    those that are missing
     [ -f "$1.crt" ] && return
     openssl req -newkey rsa:2048 -nodes -keyout "$1.key" -out "$1.csr" -subj "$2" 2>/dev/null
     openssl x509 -req -in "$1.csr" -CA ca.crt -CAkey ca.key -CAcreateserial -days 3650 -out "$1.crt" \
-      -extfile <(echo "${3:+subjectAltName=$3}") 2>/dev/null
+      -extfile <(echo basicConstraints=CA:FALSE; echo "${3:+subjectAltName=$3}") 2>/dev/null      # an extension makes it X.509 v3: rustls takes no v1
   }
   sign apiserver /CN=kube-apiserver "DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:kubernetes.default.svc.cluster.local,IP:127.0.0.1,IP:$CONTROL,IP:10.96.0.1"
   sign admin /O=system:masters/CN=admin
