@@ -30,7 +30,7 @@ use crate::pod_metrics::{Known, follow};
 use crate::push::Publisher;
 use crate::registry::{Accepted, ObjectKey, Registry};
 use crate::world::World;
-use service::Service;
+use service::{Moment, Service};
 use write::Writer;
 
 const TICK: Duration = Duration::from_secs(1);
@@ -76,14 +76,14 @@ pub async fn run(autoscaler: Autoscaler) -> &'static str {
     let mut followed = HashMap::new();
     let mut services: BTreeMap<ObjectKey, Service> = BTreeMap::new();
     let writer = Writer::new(&autoscaler);
-    let mut changes = autoscaler.registry.changes();
+    let mut accepts = autoscaler.registry.changes();
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             () = news.notified() => {}
-            changed = changes.changed() => if changed.is_err() { return NAME },
+            changed = accepts.changed() => if changed.is_err() { return NAME },
         }
         let accepted = autoscaler.registry.read(Clone::clone);
         autoscaler.follow(&accepted, &mut followed, &news);
@@ -93,8 +93,8 @@ pub async fn run(autoscaler: Autoscaler) -> &'static str {
             let known = followed.get(&key.namespace).map(|followed| followed.known.read().clone());
             let (now, time) = (Instant::now(), Timestamp::now());
             let service = services.entry(key.clone()).or_default();
-            let seen = autoscaler.look(valid, &accepted, known.unwrap_or_default(), (now, time));
-            service.tick(valid, seen, &writer, (now, time)).await;
+            let seen = autoscaler.look(valid, &accepted, &known.unwrap_or_default(), (now, time));
+            service.tick(valid, seen, Moment { writer: &writer, now, time }).await;
         }
     }
 }

@@ -154,7 +154,7 @@ fn labels() -> BTreeMap<String, String> {
 
 /// Keeps the bundle in each namespace with a load balancer.
 pub async fn publish(client: Client, registry: std::sync::Arc<Registry>, bundle: String) -> &'static str {
-    let mut changes = registry.changes();
+    let mut accepts = registry.changes();
     let mut check = interval(BUNDLE_CHECK);
     let mut published = BTreeSet::new();
     loop {
@@ -178,7 +178,7 @@ pub async fn publish(client: Client, registry: std::sync::Arc<Registry>, bundle:
         let retry = registry
             .read(|accepted| accepted.load_balancers.keys().any(|key| !published.contains(&key.namespace)));
         tokio::select! {
-            changed = changes.changed() => if changed.is_err() { return "CA bundles" },
+            changed = accepts.changed() => if changed.is_err() { return "CA bundles" },
             _ = check.tick() => published.clear(),
             () = tokio::time::sleep(REQUEST_TIMEOUT), if retry => {}
         }

@@ -97,7 +97,7 @@ pub async fn start(term: Term, parts: &mut JoinSet<&'static str>) -> Result<Plan
         targets: Arc::default(),
         decisions: Arc::default(),
     };
-    let Plane { push: state, reports, targets, decisions, .. } = plane.clone();
+    let (state, reports, targets) = (plane.push.clone(), plane.reports.clone(), plane.targets.clone());
     let publisher = Arc::new(Publisher::new(epoch, state, reports, targets));
     parts.spawn(push::publish(publisher.clone(), world.clone(), registry.clone()));
     let service = push::Service {
@@ -117,7 +117,7 @@ pub async fn start(term: Term, parts: &mut JoinSet<&'static str>) -> Result<Plan
         world: world.clone(),
         registry: registry.clone(),
         publisher: publisher.clone(),
-        decisions,
+        decisions: plane.decisions.clone(),
         metrics: metrics.scale,
     }));
     parts.spawn(drain::run(Drain { client, world, registry, publisher }));

@@ -119,8 +119,7 @@ impl Reports {
         load_balancer: &ObjectKey,
         pod_uid: &str,
         report: Report,
-        now: Instant,
-        time: Timestamp,
+        (now, time): (Instant, Timestamp),
     ) {
         let key = ProxyKey { load_balancer: load_balancer.clone(), pod_uid: pod_uid.to_owned() };
         let Report { version, targets, target_groups: _ } = report;
@@ -181,11 +180,11 @@ impl ProxyReports {
 fn merge(seen: &[(bool, &Seen)]) -> Option<TargetView> {
     let any_live = seen.iter().any(|(live, _)| *live);
     let voters = || seen.iter().filter(|(live, _)| *live || !any_live).map(|(_, seen)| *seen);
-    let votes = |health| voters().filter(|seen| seen.report.health == health).count();
+    let count = |health| voters().filter(|seen| seen.report.health == health).count();
     // `max_by_key` takes the last of equals: the worse view wins a tie.
     let health = [Health::Initial, Health::Healthy, Health::Unhealthy]
         .into_iter()
-        .max_by_key(|health| votes(*health))?;
+        .max_by_key(|health| count(*health))?;
     let speaker = voters().filter(|seen| seen.report.health == health).min_by_key(|seen| seen.since)?;
     Some(TargetView {
         health,
@@ -226,14 +225,14 @@ mod tests {
         let reports = Reports::default();
         let time = Timestamp::UNIX_EPOCH;
         for (uid, health) in [("a", Health::Healthy), ("b", Health::Unhealthy), ("c", Health::Healthy)] {
-            reports.take(&key("shop"), uid, report(1, health, 2), Instant::now(), time);
+            reports.take(&key("shop"), uid, report(1, health, 2), (Instant::now(), time));
         }
         let view = |reports: &Reports| reports.targets(&key("api"), Instant::now()).remove("pod").unwrap();
         assert_eq!(view(&reports).health, Health::Healthy);
         assert_eq!(view(&reports).in_flight, 6);
 
         tokio::time::advance(FRESH + Duration::from_secs(1)).await;
-        reports.take(&key("shop"), "b", Report::default(), Instant::now(), time);
+        reports.take(&key("shop"), "b", Report::default(), (Instant::now(), time));
         assert_eq!(view(&reports).health, Health::Unhealthy, "only b is live");
         assert_eq!(view(&reports).in_flight, 6, "but what is in flight at the others still is");
     }
@@ -241,13 +240,17 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn of_as_many_votes_the_worse_view_counts() {
         let reports = Reports::default();
-        reports.take(&key("shop"), "a", report(1, Health::Healthy, 0), Instant::now(), Timestamp::UNIX_EPOCH);
+        reports.take(
+            &key("shop"),
+            "a",
+            report(1, Health::Healthy, 0),
+            (Instant::now(), Timestamp::UNIX_EPOCH),
+        );
         reports.take(
             &key("shop"),
             "b",
             report(1, Health::Unhealthy, 0),
-            Instant::now(),
-            Timestamp::UNIX_EPOCH,
+            (Instant::now(), Timestamp::UNIX_EPOCH),
         );
         let view = reports.targets(&key("api"), Instant::now()).remove("pod").unwrap();
         assert_eq!(view.health, Health::Unhealthy);
@@ -257,13 +260,12 @@ mod tests {
     async fn what_is_in_flight_is_known_with_the_version_it_was_sampled_at() {
         let reports = Reports::default();
         let now = Instant::now();
-        reports.take(&key("shop"), "a", report(3, Health::Healthy, 4), now, Timestamp::UNIX_EPOCH);
+        reports.take(&key("shop"), "a", report(3, Health::Healthy, 4), (now, Timestamp::UNIX_EPOCH));
         reports.take(
             &key("shop"),
             "a",
             Report { version: Version { epoch: 1, counter: 9 }, ..Report::default() },
-            now,
-            Timestamp::UNIX_EPOCH,
+            (now, Timestamp::UNIX_EPOCH),
         );
         let in_flight = reports.in_flight(&key("shop"), "a", "api", "pod").unwrap();
         assert_eq!(in_flight, InFlight { version: Version { epoch: 1, counter: 3 }, count: 4 });

@@ -201,7 +201,8 @@ fn endpoint_target(endpoint: &Endpoint, port: u16, delay: Duration) -> Option<Ta
     let serving = conditions.serving.or(conditions.ready).unwrap_or(true);
     // Ready means serving and not terminating, but for Services that publish addresses that are not ready.
     let ready = conditions.ready.unwrap_or(true);
-    if !ready && !(terminating && serving) {
+    let drains = terminating && serving;
+    if !(ready || drains) {
         return None;
     }
     let address: IpAddr = endpoint.addresses.first()?.parse().ok()?;

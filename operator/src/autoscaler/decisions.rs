@@ -53,10 +53,13 @@ impl Decisions {
 
     /// Replaces the decision for a ReplicaService.
     pub(crate) fn set(&self, key: &ObjectKey, view: DecisionView) {
-        let before = self.latest.write().insert(key.clone(), view.clone());
-        if before.as_ref() != Some(&view) {
-            self.changes.send(key);
+        let mut latest = self.latest.write();
+        if latest.get(key) == Some(&view) {
+            return;
         }
+        latest.insert(key.clone(), view);
+        drop(latest);
+        self.changes.send(key);
     }
 
     /// Forgets ReplicaServices that do not exist any more.

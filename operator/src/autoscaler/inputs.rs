@@ -37,7 +37,7 @@ impl Autoscaler {
         &self,
         service: &ValidReplicaService,
         accepted: &Accepted,
-        known: Known,
+        known: &Known,
         (now, time): (Instant, Timestamp),
     ) -> Seen {
         let pods = self.world.replicas_of(&service.key);
@@ -53,7 +53,7 @@ impl Autoscaler {
             newest: running()
                 .filter_map(|pod| known.samples.get(&pod.name_any()).map(|sample| sample.to))
                 .max(),
-            blind: blind(service, &known),
+            blind: blind(service, known),
             hold: self.hold(service, accepted, now),
             draining: running().filter(|pod| pod.annotations().contains_key(DRAINING)).count() as i32,
         }

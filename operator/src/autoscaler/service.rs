@@ -31,6 +31,14 @@ pub(super) struct Service {
     last_scaling: Option<LastScaling>,
 }
 
+/// When it is, and how to write.
+#[derive(Clone, Copy)]
+pub(super) struct Moment<'a> {
+    pub(super) writer: &'a Writer,
+    pub(super) now: Instant,
+    pub(super) time: Timestamp,
+}
+
 /// A number that was written and may not have come back yet.
 struct Written {
     replicas: i32,
@@ -48,18 +56,13 @@ struct Basis {
 }
 
 impl Service {
-    pub(super) async fn tick(
-        &mut self,
-        valid: &ValidReplicaService,
-        seen: Seen,
-        writer: &Writer,
-        (now, time): (Instant, Timestamp),
-    ) {
+    pub(super) async fn tick(&mut self, valid: &ValidReplicaService, seen: Seen, moment: Moment<'_>) {
+        let Moment { writer, now, .. } = moment;
         if valid.deleting {
             return;
         }
         let Some(current) = self.current(valid, now) else {
-            self.write(valid, None, &initial(valid), writer, (now, time)).await;
+            self.write(valid, None, &initial(valid), moment).await;
             return;
         };
         self.notice_manual_set(valid, current, now);
@@ -68,7 +71,7 @@ impl Service {
         let failure = if decision.replicas == current {
             None
         } else {
-            self.write(valid, Some(current), &decision, writer, (now, time)).await
+            self.write(valid, Some(current), &decision, moment).await
         };
         writer.show(&valid.key, self.view(decision, failure, draining));
     }
@@ -135,9 +138,9 @@ impl Service {
         valid: &ValidReplicaService,
         from: Option<i32>,
         decision: &Decision,
-        writer: &Writer,
-        (now, time): (Instant, Timestamp),
+        moment: Moment<'_>,
     ) -> Option<Finding> {
+        let Moment { writer, now, time } = moment;
         if self.retry.is_some_and(|retry| now < retry) {
             return Some(Finding::no(
                 "FailedUpdateScale",

@@ -61,14 +61,14 @@ pub async fn run(drain: Drain) -> &'static str {
     if drain.world.ready().await.is_err() {
         return NAME;
     }
-    let mut changes = drain.registry.changes();
+    let mut accepts = drain.registry.changes();
     let mut unseen = Unseen::new();
     loop {
-        changes.mark_unchanged();
+        accepts.mark_unchanged();
         let busy = drain.step(&mut unseen).await;
         tokio::select! {
             () = sleep(if busy { BUSY } else { IDLE }) => {}
-            changed = changes.changed() => if changed.is_err() { return NAME },
+            changed = accepts.changed() => if changed.is_err() { return NAME },
         }
     }
 }

@@ -36,7 +36,7 @@ pub async fn claim(
             match write(&api, &wanted).await {
                 Ok(()) => info!(%address, "proxies find this operator"),
                 Err(error) => {
-                    warn!(%error, "EndpointSlice {PUSH_SERVICE} could not be written; it is tried again")
+                    warn!(%error, "EndpointSlice {PUSH_SERVICE} could not be written; it is tried again");
                 }
             }
         }

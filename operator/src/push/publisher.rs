@@ -194,10 +194,10 @@ pub async fn publish(publisher: Arc<Publisher>, world: Arc<World>, registry: Arc
         return NAME;
     }
     let mut pulse = world.pulse().subscribe();
-    let mut changes = registry.changes();
+    let mut accepts = registry.changes();
     loop {
         pulse.mark_unchanged();
-        changes.mark_unchanged();
+        accepts.mark_unchanged();
         let now = Instant::now();
         let event = world.pulse().take().unwrap_or(now);
         let accepted = registry.read(Clone::clone);
@@ -205,7 +205,7 @@ pub async fn publish(publisher: Arc<Publisher>, world: Arc<World>, registry: Arc
         forget_gone(&publisher, &world);
         let changed = tokio::select! {
             changed = pulse.changed() => changed,
-            changed = changes.changed() => changed,
+            changed = accepts.changed() => changed,
         };
         if changed.is_err() {
             return NAME;

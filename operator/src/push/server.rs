@@ -103,14 +103,14 @@ pub async fn serve(listener: TcpListener, identity: Identity, service: Service) 
         }
     };
     let push = PushServer::new(service).max_decoding_message_size(MESSAGE_LIMIT);
-    let served = server
+    let result = server
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .max_concurrent_streams(8)
         .add_service(push)
         .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), ended)
         .await;
-    if let Err(error) = served {
+    if let Err(error) = result {
         error!(%error, "the push server failed");
     }
     NAME

@@ -175,7 +175,7 @@ impl Session {
             truncate(&mut target.description, REASON_LIMIT);
         }
         let (now, time) = (Instant::now(), Timestamp::now());
-        self.publisher.reports().take(&self.load_balancer, &self.pod.uid, report, now, time);
+        self.publisher.reports().take(&self.load_balancer, &self.pod.uid, report, (now, time));
     }
 
     fn nonsense(&self, what: &str) {
