@@ -149,7 +149,7 @@ async fn check_for_ever(
         let permit = permits.acquire().await;
         let outcome = probe.probe(shared.key.address, check).await;
         drop(permit);
-        let counts = eager % eager_per_interval == 0 || eager == EAGER_CHECKS;
+        let counts = eager.is_multiple_of(eager_per_interval) || eager == EAGER_CHECKS;
         if shared.observe(&outcome, counts) && eager < EAGER_CHECKS {
             eager += 1;
             sleep(eager_interval).await;

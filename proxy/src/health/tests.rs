@@ -117,7 +117,7 @@ async fn a_target_that_just_starts_is_asked_each_second() {
         (scene.health("api"), scene.reason("api")),
         (vec![Health::Initial], "Target.FailedHealthChecks")
     );
-    pass(Duration::from_millis(1_000)).await;
+    pass(Duration::from_secs(1)).await;
     assert_eq!(scene.health("api"), [Health::Unhealthy], "twice in two intervals");
     scene.network.set_broken(1, None);
     pass(Duration::from_millis(600)).await;
