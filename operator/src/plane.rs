@@ -51,6 +51,18 @@ pub struct Plane {
     pub decisions: Arc<Decisions>,
 }
 
+impl Plane {
+    fn new(world: Arc<World>) -> Self {
+        Self {
+            world,
+            push: Arc::default(),
+            reports: Arc::default(),
+            targets: Arc::default(),
+            decisions: Arc::default(),
+        }
+    }
+}
+
 /// Counters. They live as long as the process, across terms of leadership.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -90,13 +102,7 @@ pub async fn start(term: Term, parts: &mut JoinSet<&'static str>) -> Result<Plan
         .await
         .map_err(|error| Error::Listen(args.push_address, error))?;
     let world = World::start(&client, parts);
-    let plane = Plane {
-        world: world.clone(),
-        push: Arc::default(),
-        reports: Arc::default(),
-        targets: Arc::default(),
-        decisions: Arc::default(),
-    };
+    let plane = Plane::new(world.clone());
     let (state, reports, targets) = (plane.push.clone(), plane.reports.clone(), plane.targets.clone());
     let publisher = Arc::new(Publisher::new(epoch, state, reports, targets));
     parts.spawn(push::publish(publisher.clone(), world.clone(), registry.clone()));
@@ -110,18 +116,31 @@ pub async fn start(term: Term, parts: &mut JoinSet<&'static str>) -> Result<Plan
     parts.spawn(serve(listener, identity, service));
     let address = SocketAddr::new(args.pod_ip, args.push_address.port());
     parts.spawn(push::endpoint::claim(client.clone(), args.namespace, address, world.clone()));
-    parts.spawn(ca::publish(client.clone(), registry.clone(), authority.bundle().to_owned()));
-    parts.spawn(autoscaler::run(Autoscaler {
-        client: client.clone(),
+    let bundle = authority.bundle().to_owned();
+    parts.spawn(ca::publish(client.clone(), registry.clone(), bundle));
+    let scaler = Autoscaler {
+        client,
         instance: args.pod_name,
+        world,
+        registry,
+        publisher,
+        decisions: plane.decisions.clone(),
+        metrics: metrics.scale,
+    };
+    scale(scaler, parts);
+    Ok(plane)
+}
+
+/// What changes how many replicas there are.
+fn scale(autoscaler: Autoscaler, parts: &mut JoinSet<&'static str>) {
+    let Autoscaler { client, world, registry, publisher, .. } = &autoscaler;
+    parts.spawn(drain::run(Drain {
+        client: client.clone(),
         world: world.clone(),
         registry: registry.clone(),
         publisher: publisher.clone(),
-        decisions: plane.decisions.clone(),
-        metrics: metrics.scale,
     }));
-    parts.spawn(drain::run(Drain { client, world, registry, publisher }));
-    Ok(plane)
+    parts.spawn(autoscaler::run(autoscaler));
 }
 
 /// Proxies are known by their pods: they are served once those were listed.
