@@ -64,9 +64,64 @@ fn every_reason_is_explained() {
         line.trim().strip_prefix("Self::")?.split_once(" => \"").map(|(name, _)| name.to_owned())
     });
     let mut seen = 0;
-    for word in reasons.map(str::to_owned).chain(errors) {
+    for word in reasons.map(str::to_owned).chain(errors).chain(findings()) {
         assert!(page.contains(&format!("`{word}`")), "docs/operations.md says nothing of {word}");
         seen += 1;
     }
     assert!(seen > 40, "only {seen} reasons were found: did the code move?");
+}
+
+/// The reasons that scaling gives: the first text after `Finding::yes(` or `Finding::no(`.
+fn findings() -> Vec<String> {
+    let code = sources("operator/src/scale.rs")
+        .chain(sources("operator/src/scale"))
+        .chain(sources("operator/src/autoscaler"));
+    let code: Vec<String> = code.collect();
+    let calls = code
+        .iter()
+        .flat_map(|text| text.split("Finding::yes(").flat_map(|part| part.split("Finding::no(")).skip(1));
+    let words = calls.filter_map(|call| {
+        call.trim_start().strip_prefix('"')?.split_once('"').map(|(word, _)| word.to_owned())
+    });
+    words.collect()
+}
+
+/// The Rust files under a path, or the one at it.
+fn sources(path: &str) -> Box<dyn Iterator<Item = String>> {
+    let at = root().join(path);
+    if at.is_file() {
+        return Box::new(std::iter::once(read(path)));
+    }
+    let folder = path.to_owned();
+    let files = std::fs::read_dir(at)
+        .unwrap()
+        .map(move |file| format!("{folder}/{}", file.unwrap().file_name().display()));
+    Box::new(
+        files
+            .flat_map(|file| if file.ends_with(".rs") { vec![file] } else { Vec::new() })
+            .map(|file| read(&file)),
+    )
+}
+
+#[test]
+fn every_metric_is_explained() {
+    let page = read("docs/operations.md");
+    let code = ["operator/src", "operator/src/push", "operator/src/autoscaler", "proxy/src"]
+        .into_iter()
+        .flat_map(sources);
+    let mut seen = 0;
+    for text in code.filter(|text| text.contains("prometheus_client")) {
+        for call in text.split(".register").skip(1).filter_map(|call| call.split_once('(')) {
+            let Some(name) = call.1.trim_start().strip_prefix('"').and_then(|rest| rest.split('"').next())
+            else {
+                continue;
+            };
+            assert!(
+                page.contains(&format!("`{name}")),
+                "docs/operations.md says nothing of the metric {name}"
+            );
+            seen += 1;
+        }
+    }
+    assert!(seen > 25, "only {seen} metrics were found: did the code move?");
 }
