@@ -4,7 +4,7 @@
 #
 # scripts/images builds the same final stages without docker: it compiles on the host and puts its binaries in the place of
 # the stage named "binaries".
-ARG RUST_IMAGE=docker.io/library/rust:1-slim-bookworm
+ARG RUST_IMAGE=rust:1-slim-bookworm
 
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src

@@ -64,6 +64,11 @@ e2e: ## end to end on a cluster that is started if need be; ONLY=name runs one t
 	@$(environment) $(step) "chart, judged by the API server" scripts/check-chart --server
 	@$(environment) $(step) "end to end" cargo test --locked --package evenkeel-tests --test '*' -- --ignored --test-threads=$(E2E_THREADS) $(ONLY)
 
+.PHONY: bench
+bench: tools-demo ## how fast an event reaches the last proxy's acknowledgement, and what a route and a pick cost
+	@$(step) "from a pod's event to the last of 10 proxies, 1,000 endpoints" scripts/cargo-static run --quiet --package evenkeel-operator --example push_latency
+	@$(step) "routing and picking" scripts/cargo-static bench --quiet --package evenkeel-proxy --bench core
+
 .PHONY: audit
 audit: ## known vulnerabilities, licences and duplicates among the dependencies (compiles cargo-deny the first time: minutes)
 	@command -v cargo-deny >/dev/null || $(step) "installing cargo-deny" cargo install --locked --quiet cargo-deny
