@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::definition;
 
@@ -60,7 +60,7 @@ fn write_object(page: &mut String, kind: &str, path: &str, schema: &Value) {
             "| `{name}`{mark} | {} | {} | {text}{} |",
             kind_of(name, field),
             default(field),
-            bounds(field)
+            notes(field)
         );
     }
     write_rules(page, schema);
@@ -115,42 +115,52 @@ fn kind_of(name: &str, field: &Value) -> String {
         return "integer or string".into();
     }
     let text = |schema: &Value| schema.get("type").and_then(Value::as_str).unwrap_or("any").to_owned();
-    match field.get("items") {
-        Some(items) => format!("list of {}", text(items)),
+    let kind = match field.get("items") {
+        Some(items) => format!("list of {}s", text(items)),
         None if field.get("additionalProperties").is_some() => "map of strings".into(),
+        None if messages(field).any(|message| message.contains(" is a duration ")) => {
+            return "duration".into();
+        }
         None => text(field),
-    }
+    };
+    kind + &bounds(field)
 }
 
 fn default(field: &Value) -> String {
     field.get("default").map(|value| format!("`{value}`")).unwrap_or_default()
 }
 
-/// Values and ranges, and the sentences of the field's own rules.
-fn bounds(field: &Value) -> String {
+/// The values that it may have, and the sentences of its own rules; those of an object are shown with its fields.
+fn notes(field: &Value) -> String {
     let mut text = String::new();
     if let Some(values) = field.get("enum").and_then(Value::as_array) {
         let values: Vec<String> =
             values.iter().map(|value| format!("`{}`", value.to_string().trim_matches('"'))).collect();
         let _ = write!(text, " One of {}.", values.join(", "));
     }
-    if let Some(keywords) = field.as_object() {
-        range(&mut text, keywords, ["minimum", "maximum"], "");
-        range(&mut text, keywords, ["minLength", "maxLength"], " characters");
-        range(&mut text, keywords, ["minItems", "maxItems"], " entries");
-    }
-    for message in messages(field) {
-        let _ = write!(text, " *{message}*");
+    if field.get("type").and_then(Value::as_str) != Some("object") {
+        for message in messages(field) {
+            let _ = write!(text, " Refused: *{message}*.");
+        }
     }
     text
 }
 
-fn range(text: &mut String, keywords: &Map<String, Value>, names: [&str; 2], unit: &str) {
-    let [least, most] = names.map(|name| keywords.get(name));
-    let _ = match (least, most) {
-        (Some(least), Some(most)) => write!(text, " ({least}–{most}{unit})"),
-        (None, Some(most)) => write!(text, " (at most {most}{unit})"),
-        (Some(least), None) => write!(text, " (at least {least}{unit})"),
-        (None, None) => Ok(()),
-    };
+/// The range of a number, or of the length of a text or list.
+fn bounds(field: &Value) -> String {
+    const RANGES: [(&str, &str, &str); 3] = [
+        ("minimum", "maximum", ""),
+        ("minLength", "maxLength", " characters"),
+        ("minItems", "maxItems", " entries"),
+    ];
+    let bound = |name: &str| field.get(name).and_then(Value::as_f64);
+    RANGES
+        .iter()
+        .map(|(least, most, unit)| match (bound(least), bound(most)) {
+            (Some(least), Some(most)) => format!(", {least}–{most}{unit}"),
+            (None, Some(most)) => format!(", at most {most}{unit}"),
+            (Some(least), None) => format!(", at least {least}{unit}"),
+            (None, None) => String::new(),
+        })
+        .collect()
 }
