@@ -73,34 +73,24 @@ fn every_reason_is_explained() {
 
 /// The reasons that scaling gives: the first text after `Finding::yes(` or `Finding::no(`.
 fn findings() -> Vec<String> {
-    let code = sources("operator/src/scale.rs")
-        .chain(sources("operator/src/scale"))
-        .chain(sources("operator/src/autoscaler"));
-    let code: Vec<String> = code.collect();
-    let calls = code
-        .iter()
-        .flat_map(|text| text.split("Finding::yes(").flat_map(|part| part.split("Finding::no(")).skip(1));
-    let words = calls.filter_map(|call| {
-        call.trim_start().strip_prefix('"')?.split_once('"').map(|(word, _)| word.to_owned())
-    });
-    words.collect()
+    let paths = ["operator/src/scale.rs", "operator/src/scale", "operator/src/autoscaler"];
+    let code: Vec<String> = paths.into_iter().flat_map(sources).collect();
+    let after = |call| code.iter().flat_map(move |text| text.split(call).skip(1));
+    let calls = after("Finding::yes(").chain(after("Finding::no("));
+    calls
+        .filter_map(|call| Some(call.trim_start().strip_prefix('"')?.split_once('"')?.0.to_owned()))
+        .collect()
 }
 
-/// The Rust files under a path, or the one at it.
-fn sources(path: &str) -> Box<dyn Iterator<Item = String>> {
+/// The Rust files in a folder, or the one file.
+fn sources(path: &str) -> Vec<String> {
     let at = root().join(path);
     if at.is_file() {
-        return Box::new(std::iter::once(read(path)));
+        return vec![read(path)];
     }
-    let folder = path.to_owned();
-    let files = std::fs::read_dir(at)
-        .unwrap()
-        .map(move |file| format!("{folder}/{}", file.unwrap().file_name().display()));
-    Box::new(
-        files
-            .flat_map(|file| if file.ends_with(".rs") { vec![file] } else { Vec::new() })
-            .map(|file| read(&file)),
-    )
+    let files = std::fs::read_dir(at).unwrap().map(|file| file.unwrap().path());
+    let rust = files.filter(|file| file.extension().is_some_and(|extension| extension == "rs"));
+    rust.map(|file| std::fs::read_to_string(file).unwrap()).collect()
 }
 
 #[test]
