@@ -16,7 +16,7 @@ use kube::runtime::{WatchStreamExt, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-use tokio::sync::watch as channel;
+use tokio::sync::{OnceCell, watch as channel};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::warn;
@@ -47,6 +47,7 @@ pub struct World {
     /// Deployments of ReplicaServices.
     pub deployments: Store<Deployment>,
     pulse: Arc<Pulse>,
+    listed: OnceCell<()>,
 }
 
 /// Says that something changed, and since when somebody waits to hear of it.
@@ -105,7 +106,16 @@ impl World {
         let (services, services_writer) = reflector::store();
         let (nodes, nodes_writer) = reflector::store();
         let (deployments, deployments_writer) = reflector::store();
-        let world = Self { replicas, proxies, slices, services, nodes, deployments, pulse: Arc::default() };
+        let world = Self {
+            replicas,
+            proxies,
+            slices,
+            services,
+            nodes,
+            deployments,
+            pulse: Arc::default(),
+            listed: OnceCell::new(),
+        };
         let writers = Writers {
             replicas: replicas_writer,
             proxies: proxies_writer,
@@ -156,6 +166,11 @@ impl World {
 
     /// Returns once everything was listed. Fails when a watch ended.
     pub async fn ready(&self) -> Result<(), WriterDropped> {
+        // One waits at a time: a store wakes only the last of several that wait for it.
+        self.listed.get_or_try_init(|| self.list()).await.copied()
+    }
+
+    async fn list(&self) -> Result<(), WriterDropped> {
         self.replicas.wait_until_ready().await?;
         self.proxies.wait_until_ready().await?;
         self.slices.wait_until_ready().await?;
@@ -300,5 +315,31 @@ fn trim_deployment(deployment: &mut Deployment) {
     trim_meta(deployment);
     if let Some(spec) = &mut deployment.spec {
         spec.template = k8s_openapi::api::core::v1::PodTemplateSpec::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn everyone_who_waits_for_the_lists_hears_of_them() {
+        let (world, mut writers) = World::new();
+        let world = Arc::new(world);
+        let mut waiting = JoinSet::new();
+        for _ in 0..4 {
+            let world = world.clone();
+            waiting.spawn(async move { world.ready().await });
+            tokio::task::yield_now().await;
+        }
+        writers.replicas.apply_watcher_event(&Event::InitDone);
+        writers.proxies.apply_watcher_event(&Event::InitDone);
+        writers.slices.apply_watcher_event(&Event::InitDone);
+        writers.services.apply_watcher_event(&Event::InitDone);
+        writers.nodes.apply_watcher_event(&Event::InitDone);
+        assert!(waiting.try_join_next().is_none(), "the Deployments are missing");
+        writers.deployments.apply_watcher_event(&Event::InitDone);
+        let all = tokio::time::timeout(std::time::Duration::from_secs(60), waiting.join_all()).await;
+        assert!(all.is_ok_and(|all| all.iter().all(Result::is_ok)));
     }
 }
