@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_image_is_replaced_and_nothing_else() {
-        let yaml = "a: 1\n- image: ghcr.io/evenkeel/evenkeel-demo-app:0.1.0\n  image: other:1\n";
+        let yaml = "a: 1\n- image: evenkeel-demo-app:0.1.0\n  image: other:1\n";
         assert_eq!(with_image(yaml, "x:2"), "a: 1\n- image: x:2\n  image: other:1\n");
     }
 }
