@@ -5,12 +5,16 @@ use std::io::{IsTerminal, stderr};
 use evenkeel_proxy::args::LogFormat;
 use tracing_subscriber::EnvFilter;
 
+/// Pingora reports each client and target that misbehaves, so that whoever can connect could fill the log. All of that is
+/// counted and in the access log; who wants to see it says so, for instance `info,pingora_proxy=error`.
+const QUIET: &str = "pingora_core=off,pingora_proxy=off";
+
 /// Logs in this form from now on.
 ///
 /// # Errors
 /// The filter is not one.
 pub fn init(format: LogFormat, filter: &str) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(filter)?;
+    let filter = EnvFilter::try_new(format!("{QUIET},{filter}"))?;
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr);
     let started = match format {
         LogFormat::Json => subscriber.json().flatten_event(true).try_init(),
