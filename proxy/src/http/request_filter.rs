@@ -47,16 +47,24 @@ fn check(session: &Session) -> std::result::Result<(), Reason> {
     let head = session.req_header();
     let Some(http1) = session.as_http1() else { return Ok(()) };
     let raw = http1.get_headers_raw_bytes();
+    // Empty lines before the request line are skipped (RFC 9112 §2.2).
+    let raw = raw.trim_ascii_start();
     if raw.iter().take(MAX_REQUEST_LINE).all(|byte| *byte != b'\n') {
         return Err(Reason::UriTooLong);
     }
     if raw.len() > MAX_HEAD {
         return Err(Reason::HeadTooLarge);
     }
-    let two_framings =
-        head.headers.contains_key(header::TRANSFER_ENCODING) && headers::has_two_framings(&raw);
-    let lacks_host = head.version == Version::HTTP_11 && !head.headers.contains_key(header::HOST);
-    if two_framings || lacks_host { Err(Reason::BadRequest) } else { Ok(()) }
+    let two_framings = head.headers.contains_key(header::TRANSFER_ENCODING) && headers::has_two_framings(raw);
+    if two_framings || !has_legal_host(head) { Err(Reason::BadRequest) } else { Ok(()) }
+}
+
+/// RFC 9112 §3.2: HTTP/1.1 requires a `Host`. One that conditions cannot read would pass by the rules for its host.
+fn has_legal_host(head: &RequestHeader) -> bool {
+    match head.headers.get(header::HOST) {
+        Some(host) => host.to_str().is_ok(),
+        None => head.version < Version::HTTP_11,
+    }
 }
 
 /// A tunnel is silent only if both directions are, which the flight watches; everything else has a time-out on each side.
