@@ -10,9 +10,13 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::{Json, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{sleep, timeout};
 
 use crate::apply::Core;
 use crate::listeners::Listeners;
@@ -22,6 +26,13 @@ mod inspect;
 /// A proxy whose targets are not all checked yet would answer 503 to some requests that another one can serve. It waits
 /// for the checks, but not longer than this.
 const CHECK_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A client must have sent its request after so long ...
+const HEAD_PATIENCE: Duration = Duration::from_secs(5);
+/// ... and taken the answer after so long. Whoever can reach this port must not be able to use up the files that clients need.
+const CONNECTION_PATIENCE: Duration = Duration::from_secs(20);
+/// Accepting that fails for want of resources is tried again after so long.
+const BACK_OFF: Duration = Duration::from_secs(1);
 
 /// What the endpoints show.
 #[derive(Debug)]
@@ -60,18 +71,34 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::bind(address).await
 }
 
-/// Serves until the process ends.
-///
-/// # Errors
-/// Accepting fails for good.
-pub async fn serve(socket: TcpListener, admin: Arc<Admin>) -> std::io::Result<()> {
-    let router = Router::new()
+/// Serves until the process ends: one request for each connection.
+pub async fn serve(socket: TcpListener, admin: Arc<Admin>) {
+    let router = router(admin);
+    loop {
+        match socket.accept().await {
+            Ok((client, _)) => drop(tokio::spawn(answer(client, router.clone()))),
+            Err(_) => sleep(BACK_OFF).await,
+        }
+    }
+}
+
+async fn answer(client: TcpStream, router: Router) {
+    let connection = http1::Builder::new()
+        .keep_alive(false)
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .serve_connection(TokioIo::new(client), TowerToHyperService::new(router));
+    // A client that goes away, or is too slow, has nobody to be told of.
+    let _ = timeout(CONNECTION_PATIENCE, connection).await;
+}
+
+fn router(admin: Arc<Admin>) -> Router {
+    Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/snapshot", get(snapshot))
-        .with_state(admin);
-    axum::serve(socket, router).await
+        .with_state(admin)
 }
 
 async fn readyz(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
