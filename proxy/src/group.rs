@@ -108,6 +108,14 @@ impl Group {
         &self.budget
     }
 
+    /// Takes a retry from the budget, if there is one left; either is counted. `now` is counted from the proxy's start.
+    pub fn grants_retry(&self, now: Duration) -> bool {
+        let granted = self.budget.withdraw(now);
+        let count = if granted { &self.stats.retries } else { &self.stats.retries_over_budget };
+        count.fetch_add(1, Ordering::Relaxed);
+        granted
+    }
+
     /// How its targets are spoken to, chosen and checked.
     pub fn settings(&self) -> Settings {
         self.members.lock().settings.clone()
@@ -208,6 +216,9 @@ impl Group {
 pub struct GroupStats {
     requests: AtomicU64,
     no_target: AtomicU64,
+    retries: AtomicU64,
+    retries_over_budget: AtomicU64,
+    connect_failures: AtomicU64,
     latency: [AtomicU64; LATENCY_BOUNDS.len() + 1],
     latency_micros: AtomicU64,
 }
@@ -221,6 +232,11 @@ impl GroupStats {
     #[inline]
     pub(crate) fn count_no_target(&self) {
         self.no_target.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts an attempt to connect to a target that failed.
+    pub(crate) fn count_connect_failure(&self) {
+        self.connect_failures.fetch_add(1, Ordering::Relaxed);
     }
 
     #[inline]
@@ -240,6 +256,21 @@ impl GroupStats {
     /// Of these, those that found no target.
     pub fn no_target(&self) -> u64 {
         self.no_target.load(Ordering::Relaxed)
+    }
+
+    /// Attempts beyond a request's first.
+    pub fn retries(&self) -> u64 {
+        self.retries.load(Ordering::Relaxed)
+    }
+
+    /// Retries that would have been safe but were beyond the budget.
+    pub fn retries_over_budget(&self) -> u64 {
+        self.retries_over_budget.load(Ordering::Relaxed)
+    }
+
+    /// Attempts to connect to a target that failed.
+    pub fn connect_failures(&self) -> u64 {
+        self.connect_failures.load(Ordering::Relaxed)
     }
 
     /// Sum of the requests' times to the response head.

@@ -25,7 +25,6 @@ use tokio::net::TcpStream;
 
 use crate::access_log::AccessLog;
 use crate::listeners::Port;
-use crate::metrics::Metrics;
 use crate::stream::{ClientStream, Connection};
 
 mod answer;
@@ -54,8 +53,6 @@ const POOL_SIZE: usize = 1024;
 /// What the carrier needs from the rest of the proxy.
 #[derive(Clone, Debug)]
 pub struct Shared {
-    /// Counters.
-    pub metrics: Arc<Metrics>,
     /// The access log.
     pub access_log: AccessLog,
     /// When the proxy started; retry budgets count from there.
@@ -75,7 +72,7 @@ impl fmt::Debug for HttpCarrier {
 }
 
 impl HttpCarrier {
-    /// With these counters and this log; `threads` is the number of threads that serve.
+    /// With this log; `threads` is the number of threads that serve.
     pub fn new(shared: Shared, threads: usize) -> Self {
         let conf = ServerConf { threads, upstream_keepalive_pool_size: POOL_SIZE, ..ServerConf::default() };
         let access_log = shared.access_log.clone();

@@ -63,7 +63,9 @@ impl Open {
 
 impl Reconcile for Arc<Listeners> {
     async fn reconcile(&self, table: Arc<Table>) -> Vec<Rejection> {
+        let before = self.names();
         let (rejections, closing) = self.open_and_close(&table);
+        self.forget_later(before);
         // A port that is wanted again by the next snapshot must be free by then.
         futures::future::join_all(closing).await;
         rejections
@@ -103,6 +105,24 @@ impl Listeners {
         let gone: Vec<u16> = state.open.keys().filter(|number| !kept.contains(number)).copied().collect();
         let gone = gone.iter().filter_map(|number| state.open.remove(number));
         (rejections, gone.map(|open| self.close(open)).collect())
+    }
+
+    fn names(&self) -> BTreeSet<String> {
+        self.state.lock().open.values().map(|open| open.listener().name.clone()).collect()
+    }
+
+    /// The counters of listeners that went are shown until what is in flight there is over.
+    fn forget_later(self: &Arc<Self>, mut gone: BTreeSet<String>) {
+        gone.retain(|name| !self.names().contains(name));
+        if gone.is_empty() {
+            return;
+        }
+        let listeners = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(listeners.drain_timeout).await;
+            let back = listeners.names();
+            gone.difference(&back).for_each(|name| listeners.metrics.forget_listener(name));
+        });
     }
 
     /// Names and addresses of the ports that are open.

@@ -2,8 +2,7 @@
 //!
 //! A listener's counters are looked up once, when it is opened ([`Metrics::listener`]), so that a request takes no lock
 //! and no allocation to be counted. What is counted by target group and target lives in the core, which the operator's
-//! reports read too;
-//! [`groups`] shows it at each scrape.
+//! reports read too; [`groups`] shows it at each scrape.
 
 use std::fmt;
 use std::sync::Arc;
@@ -36,12 +35,6 @@ pub struct Metrics {
     sent: Family<ListenerName, Counter>,
     /// Lines of the access log that were dropped because the writer could not follow.
     pub access_log_dropped: Counter,
-    /// Attempts beyond a request's first.
-    pub retries: Counter,
-    /// Retries that would have been safe but were beyond the budget.
-    pub retries_over_budget: Counter,
-    /// Attempts to connect to a target that failed.
-    pub connect_failures: Counter,
     /// Epoch of the snapshot in force.
     pub snapshot_epoch: Gauge,
     /// Counter of the snapshot in force.
@@ -146,11 +139,30 @@ impl Metrics {
         }
     }
 
+    /// No longer shows the listener of this name. Whoever still has its counters counts in vain.
+    pub fn forget_listener(&self, name: &str) {
+        let listener: Arc<str> = name.into();
+        for status in CLASSES {
+            self.requests.remove(&ListenerStatus { listener: listener.clone(), status });
+        }
+        for reason in Reason::ALL {
+            let reason = reason.as_str();
+            self.errors.remove(&ListenerReason { listener: listener.clone(), reason });
+        }
+        let label = ListenerName { listener };
+        self.duration.remove(&label);
+        for gauges in [&self.in_flight, &self.connections] {
+            gauges.remove(&label);
+        }
+        for counters in [&self.accepted, &self.rejected, &self.received, &self.sent] {
+            counters.remove(&label);
+        }
+    }
+
     /// Shows everything in this registry.
     pub fn register(&self, registry: &mut Registry) {
         self.register_listeners(registry);
-        self.register_traffic(registry);
-        self.register_control(registry);
+        self.register_process(registry);
     }
 
     fn register_listeners(&self, registry: &mut Registry) {
@@ -182,26 +194,12 @@ impl Metrics {
         registry.register_with_unit("sent", "Written to clients", Unit::Bytes, self.sent.clone());
     }
 
-    fn register_traffic(&self, registry: &mut Registry) {
-        registry.register("retries", "Attempts beyond a request's first", self.retries.clone());
-        registry.register(
-            "retries_over_budget",
-            "Retries that would have been safe but were beyond the budget",
-            self.retries_over_budget.clone(),
-        );
-        registry.register(
-            "target_connect_failures",
-            "Attempts to connect to a target that failed",
-            self.connect_failures.clone(),
-        );
+    fn register_process(&self, registry: &mut Registry) {
         registry.register(
             "access_log_dropped",
             "Lines of the access log dropped because the writer could not follow",
             self.access_log_dropped.clone(),
         );
-    }
-
-    fn register_control(&self, registry: &mut Registry) {
         registry.register("snapshot_epoch", "Epoch of the snapshot in force", self.snapshot_epoch.clone());
         registry.register(
             "snapshot_counter",
@@ -325,6 +323,18 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line}\n{text}");
         }
+    }
+
+    #[test]
+    fn a_listener_that_is_forgotten_leaves_no_series_and_others_stay() {
+        let metrics = Metrics::default();
+        for name in ["web", "api"] {
+            metrics.listener(name);
+        }
+        metrics.forget_listener("web");
+        let text = text(&metrics);
+        assert!(!text.contains(r#"listener="web""#), "{text}");
+        assert!(text.contains(r#"listener="api""#), "{text}");
     }
 
     #[test]

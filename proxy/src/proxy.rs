@@ -59,7 +59,7 @@ impl Proxy {
             Some(path) => AccessLog::open(path, metrics.access_log_dropped.clone())?,
             None => (AccessLog::off(), Writer::default()),
         };
-        let shared = Shared { metrics: metrics.clone(), access_log, started: Instant::now() };
+        let shared = Shared { access_log, started: Instant::now() };
         let carriers = Carriers {
             http: Arc::new(HttpCarrier::new(shared.clone(), settings.threads)),
             tcp: Arc::new(TcpCarrier::new(shared)),

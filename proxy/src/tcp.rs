@@ -55,7 +55,7 @@ impl Session {
 }
 
 impl TcpCarrier {
-    /// With these counters and this log.
+    /// With this log.
     pub fn new(shared: Shared) -> Self {
         Self { shared }
     }
@@ -113,24 +113,13 @@ impl TcpCarrier {
                 Err(_) => reason = Reason::ConnectTimeout,
             }
             picked.finish(Outcome::Failed, None);
-            self.shared.metrics.connect_failures.inc();
-            if !self.may_retry(group) {
+            group.stats().count_connect_failure();
+            if !group.grants_retry(self.shared.started.elapsed()) {
                 break;
             }
             tried.push(endpoint);
         }
         Err(reason)
-    }
-
-    fn may_retry(&self, group: &Group) -> bool {
-        let granted = group.budget().withdraw(self.shared.started.elapsed());
-        let metrics = &self.shared.metrics;
-        if granted {
-            metrics.retries.inc()
-        } else {
-            metrics.retries_over_budget.inc()
-        };
-        granted
     }
 
     fn log(&self, connection: &Connection, listening: &Listening, session: Session) {

@@ -13,7 +13,9 @@ use crate::retry::{Body, Failure, MAX_ATTEMPTS, may_resend};
 
 /// There was no connection. It is of no use to try the same target again. Whether the request goes to another one.
 pub(super) fn after_connect(session: &Session, ctx: &mut Context, error: &Error) -> bool {
-    ctx.shared.metrics.connect_failures.inc();
+    if let Some(group) = &ctx.group {
+        group.stats().count_connect_failure();
+    }
     ctx.reason = Some(Reason::of(error, false));
     may_retry(session, ctx, Failure::Connect) && move_on(ctx)
 }
@@ -52,15 +54,7 @@ fn may_retry(session: &Session, ctx: &Context, failure: Failure) -> bool {
     if ctx.attempts >= MAX_ATTEMPTS || !may_resend(failure, method, body(session)) {
         return false;
     }
-    let metrics = &ctx.shared.metrics;
-    let granted =
-        ctx.group.as_ref().is_some_and(|group| group.budget().withdraw(ctx.shared.started.elapsed()));
-    if granted {
-        metrics.retries.inc()
-    } else {
-        metrics.retries_over_budget.inc()
-    };
-    granted
+    ctx.group.as_ref().is_some_and(|group| group.grants_retry(ctx.shared.started.elapsed()))
 }
 
 fn body(session: &Session) -> Body {

@@ -13,7 +13,26 @@ use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::encode_latency;
 use crate::apply::Core;
-use crate::group::Group;
+use crate::group::{Group, GroupStats};
+
+type Count = fn(&GroupStats) -> u64;
+
+/// Name, help and count.
+const COUNTERS: &[(&str, &str, Count)] = &[
+    ("target_group_requests", "Requests, retries not counted", GroupStats::requests),
+    ("target_group_no_target", "Requests that found no target", GroupStats::no_target),
+    ("target_group_retries", "Attempts beyond a request's first", GroupStats::retries),
+    (
+        "target_group_retries_over_budget",
+        "Retries that would have been safe but were beyond the budget",
+        GroupStats::retries_over_budget,
+    ),
+    (
+        "target_group_connect_failures",
+        "Attempts to connect to a target that failed",
+        GroupStats::connect_failures,
+    ),
+];
 
 /// Shows the groups of a core. It is the one who shows them, so it may as well look when asked.
 #[derive(Debug)]
@@ -22,12 +41,9 @@ pub struct GroupCollector(pub Arc<Core>);
 impl Collector for GroupCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let groups = self.0.groups();
-        counter(&mut encoder, "target_group_requests", "Requests, retries not counted", &groups, |group| {
-            group.stats().requests()
-        })?;
-        counter(&mut encoder, "target_group_no_target", "Requests that found no target", &groups, |group| {
-            group.stats().no_target()
-        })?;
+        for (name, help, count) in COUNTERS {
+            counter(&mut encoder, name, help, &groups, *count)?;
+        }
         latency(&mut encoder, &groups)?;
         in_flight(&mut encoder, &groups)?;
         targets(&mut encoder, &groups)
@@ -39,12 +55,12 @@ fn counter(
     name: &str,
     help: &str,
     groups: &[Arc<Group>],
-    count: impl Fn(&Group) -> u64,
+    count: Count,
 ) -> fmt::Result {
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
     for group in groups {
         let labels = [("target_group", group.name())];
-        ConstCounter::new(count(group)).encode(family.encode_family(&labels)?)?;
+        ConstCounter::new(count(group.stats())).encode(family.encode_family(&labels)?)?;
     }
     Ok(())
 }

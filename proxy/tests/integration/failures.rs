@@ -7,7 +7,7 @@ use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::client::{get, raw, send};
-use crate::harness::{forwarding, free_port, in_flight, local, serve, target, until};
+use crate::harness::{forwarding, free_port, group, in_flight, local, serve, target, until};
 use crate::target::{Target, nobody};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -20,8 +20,8 @@ async fn a_target_that_is_not_there_costs_no_request() {
         assert_eq!(send(local(port), request).await.text(), "alive");
     }
     assert_eq!(alive.served(), 10);
-    assert_eq!(proxy.metrics.retries.get(), proxy.metrics.connect_failures.get());
-    assert!(proxy.metrics.retries.get() >= 4);
+    assert_eq!(group(&proxy).stats().retries(), group(&proxy).stats().connect_failures());
+    assert!(group(&proxy).stats().retries() >= 4);
     until("nothing is in flight", || in_flight(&proxy) == 0).await;
 }
 
@@ -80,14 +80,18 @@ async fn a_connection_that_the_target_closed_meanwhile_costs_no_idempotent_reque
     let port = free_port();
     let proxy = serve(&forwarding(port, &[target("t", forgetful.port)])).await;
     // Whether a connection is kept depends on how fast the client before went away: go on until one was.
-    while proxy.metrics.retries.get() == 0 {
+    while group(&proxy).stats().retries() == 0 {
         assert_eq!(get(local(port), "/").await.status, 200);
     }
     loop {
         assert_eq!(get(local(port), "/").await.status, 200);
-        let granted = proxy.metrics.retries.get();
+        let granted = group(&proxy).stats().retries();
         if send(local(port), Request::post("/").body("").unwrap()).await.status == 502 {
-            assert_eq!(proxy.metrics.retries.get(), granted, "what may not be done twice is not sent again");
+            assert_eq!(
+                group(&proxy).stats().retries(),
+                granted,
+                "what may not be done twice is not sent again"
+            );
             return;
         }
     }
@@ -105,7 +109,7 @@ async fn retries_end_with_their_budget() {
     }
     // Half of the requests need a retry; a fifth, three a second and a reserve of thirty are granted.
     assert!(refused > 0, "retries are without bound");
-    assert_eq!(u64::from(refused), proxy.metrics.retries_over_budget.get());
+    assert_eq!(u64::from(refused), group(&proxy).stats().retries_over_budget());
 }
 
 #[tokio::test(flavor = "multi_thread")]

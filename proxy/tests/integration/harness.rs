@@ -1,16 +1,22 @@
 //! A proxy in this process.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use evenkeel_proxy::cells::Verdict;
+use evenkeel_proxy::group::Group;
 use evenkeel_proxy::proxy::{Proxy, Settings};
 use evenkeel_proxy_api::report::{Ack, Health};
 use evenkeel_proxy_api::snapshot::Snapshot;
 
 /// Nothing in these tests takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Held by who starts a process: from its fork until its exec it has copies of all sockets of this one, by which a port that
+/// was just closed is still open.
+pub static FORKS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// A port that nobody uses: below those that the kernel gives to clients, and given once.
 pub fn free_port() -> u16 {
@@ -56,6 +62,11 @@ pub async fn apply(proxy: &Proxy, snapshot: &str) -> Ack {
         }
     }
     ack
+}
+
+/// The one target group of [`forwarding`].
+pub fn group(proxy: &Proxy) -> Arc<Group> {
+    proxy.core.groups().into_iter().next().expect("a group")
 }
 
 /// Requests in flight at all targets.

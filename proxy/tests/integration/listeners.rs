@@ -1,12 +1,17 @@
 //! Ports that come, change and go while the proxy serves.
 
+use std::time::Duration;
+
+use evenkeel_proxy::proxy::{Proxy, Settings};
 use http::{Request, Response};
 use http_body_util::Full;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::client::{get, raw, try_send};
-use crate::harness::{apply, free_port, in_flight, local, serve, target, until};
+use crate::harness::{FORKS, apply, free_port, in_flight, local, serve, serve_with, settings, target, until};
 use crate::target::Target;
 
 fn answering(name: &str, port: u16, body: &str) -> String {
@@ -17,6 +22,14 @@ fn answering(name: &str, port: u16, body: &str) -> String {
 
 fn snapshot(listeners: &[String]) -> String {
     format!("listeners: {{{}}}", listeners.join(", "))
+}
+
+/// The listeners' metrics.
+fn shown(proxy: &Proxy) -> String {
+    let (mut registry, mut text) = (Registry::default(), String::new());
+    proxy.metrics.register(&mut registry);
+    encode(&mut text, &registry).unwrap();
+    text
 }
 
 /// Half an answer, then the rest when the test says so.
@@ -87,6 +100,19 @@ async fn a_removed_listener_finishes_what_is_in_flight_and_closes_what_is_idle()
     read_until(&mut busy, "rest").await;
     assert_eq!(busy.read(&mut [0; 1]).await.unwrap(), 0, "and the busy one after its answer");
     until("nothing is in flight", || in_flight(&proxy) == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_series_of_a_removed_listener_end_and_those_of_one_that_is_back_go_on() {
+    let (gone, back) = (free_port(), free_port());
+    let both = snapshot(&[answering("gone", gone, "gone"), answering("back", back, "back")]);
+    let settings = Settings { drain_timeout: Duration::from_millis(200), ..settings() };
+    let proxy = serve_with(&both, settings).await;
+    assert_eq!(get(local(back), "/").await.status, 200);
+    apply(&proxy, "listeners: {}").await;
+    apply(&proxy, &snapshot(&[answering("back", back, "back")])).await;
+    until("its series end", || !shown(&proxy).contains(r#"listener="gone""#)).await;
+    assert!(shown(&proxy).contains(r#"requests_total{listener="back",status="2xx"} 1"#), "{}", shown(&proxy));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,6 +209,7 @@ async fn of_two_listeners_on_one_port_the_one_that_has_it_keeps_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_port_that_was_closed_can_be_had_again_at_once() {
+    let _no_copies = FORKS.lock().await;
     let port = free_port();
     let proxy = serve("listeners: {}").await;
     for _ in 0..50 {

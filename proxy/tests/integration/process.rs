@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
 use crate::client::{Answer, get};
-use crate::harness::{PATIENCE, forwarding, free_port, local, target};
+use crate::harness::{FORKS, PATIENCE, forwarding, free_port, local, target};
 use crate::target::Target;
 
 struct Process {
@@ -22,20 +22,26 @@ struct Process {
 impl Process {
     /// Serves a snapshot and waits until it is ready.
     async fn start(snapshot: impl Fn(u16) -> String, more: &[&str]) -> Self {
+        Self::start_with(snapshot, more, Stdio::inherit()).await
+    }
+
+    async fn start_with(snapshot: impl Fn(u16) -> String, more: &[&str], log: Stdio) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (port, admin) = (free_port(), free_port());
         let file = directory.path().join("snapshot.yaml");
         std::fs::write(&file, snapshot(port)).unwrap();
+        let forking = FORKS.lock().await;
         let child = Command::new(env!("CARGO_BIN_EXE_evenkeel-proxy"))
             .arg("--snapshot")
             .arg(&file)
             .args(["--admin", &local(admin).to_string(), "--threads", "2"])
             .args(more)
             .current_dir(directory.path())
-            .stderr(Stdio::inherit())
+            .stderr(log)
             .kill_on_drop(true)
             .spawn()
             .unwrap();
+        drop(forking);
         let process = Self { child, directory, port, admin };
         process.until("it is ready", "/readyz", |answer| answer.status == 200).await;
         process
@@ -65,7 +71,8 @@ impl Process {
         self.directory.path().join(name)
     }
 
-    fn signal(&self, signal: &str) {
+    async fn signal(&self, signal: &str) {
+        let _forking = FORKS.lock().await;
         let pid = self.child.id().expect("it runs").to_string();
         assert!(std::process::Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
     }
@@ -151,7 +158,7 @@ async fn each_request_is_counted_and_a_line_of_the_access_log() {
     ];
     let all = |answer: &Answer| counted.iter().all(|line| answer.text().contains(line));
     process.until("it is counted", "/metrics", all).await;
-    process.signal("TERM");
+    process.signal("TERM").await;
     assert_eq!(process.exit_code().await, Some(0));
     let log = std::fs::read_to_string(process.file("access.log")).unwrap();
     let line: serde_json::Value =
@@ -204,7 +211,7 @@ async fn sigterm_lets_a_request_in_flight_finish_and_ends_with_it() {
     while !answer.ends_with(b"half") {
         assert_ne!(socket.read_buf(&mut answer).await.unwrap(), 0);
     }
-    process.signal("TERM");
+    process.signal("TERM").await;
     let port = process.port;
     crate::harness::until("it accepts no more", || std::net::TcpStream::connect(local(port)).is_err()).await;
     assert_eq!(get(local(process.admin), "/readyz").await.status, 200, "it is never unready again");
@@ -217,11 +224,45 @@ async fn sigterm_lets_a_request_in_flight_finish_and_ends_with_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_signal_ends_it_at_once() {
     let mut process = Process::start(saying("ok"), &["--termination-wait", "1h"]).await;
-    process.signal("TERM");
+    process.signal("TERM").await;
     let answered_close = async { while process.get("/").await.header("connection") != Some("close") {} };
     tokio::time::timeout(PATIENCE, answered_close).await.expect("it leaves");
-    process.signal("TERM");
+    process.signal("TERM").await;
     assert_eq!(process.exit_code().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_admin_port_does_not_wait_for_slow_clients_and_keeps_no_connection() {
+    let process = Process::start(saying("ok"), &[]).await;
+    let mut slow = TcpStream::connect(local(process.admin)).await.unwrap();
+    slow.write_all(b"GET /metr").await.unwrap();
+    let mut quick = TcpStream::connect(local(process.admin)).await.unwrap();
+    quick.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    for (socket, answer) in [(&mut quick, "HTTP/1.1 200 "), (&mut slow, "")] {
+        let mut said = String::new();
+        let read = tokio::time::timeout(PATIENCE, socket.read_to_string(&mut said)).await;
+        read.expect("it is closed").unwrap();
+        assert!(said.starts_with(answer) && said.is_empty() == answer.is_empty(), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_misbehaves_fills_no_log() {
+    let mut process = Process::start_with(saying("ok"), &["--termination-wait", "0s"], Stdio::piped()).await;
+    let mut socket = TcpStream::connect(local(process.port)).await.unwrap();
+    socket.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
+    drop(socket);
+    let gone = [
+        r#"evenkeel_proxy_connections_accepted_total{listener="web"} 1"#,
+        r#"evenkeel_proxy_connections{listener="web"} 0"#,
+    ];
+    let all = |answer: &Answer| gone.iter().all(|line| answer.text().contains(line));
+    process.until("the client is gone", "/metrics", all).await;
+    process.signal("TERM").await;
+    assert_eq!(process.exit_code().await, Some(0));
+    let mut log = String::new();
+    process.child.stderr.take().expect("it is piped").read_to_string(&mut log).await.unwrap();
+    assert!(log.contains("listening") && !log.contains("ERROR"), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -231,6 +272,7 @@ async fn a_port_of_the_admin_that_is_taken_is_told() {
     let file = directory.path().join("snapshot.yaml");
     std::fs::write(&file, saying("ok")(free_port())).unwrap();
     let address = taken.local_addr().unwrap().to_string();
+    let _forking = FORKS.lock().await;
     let output = Command::new(env!("CARGO_BIN_EXE_evenkeel-proxy"))
         .args(["--admin", &address, "--snapshot"])
         .arg(&file)
