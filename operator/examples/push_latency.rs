@@ -84,7 +84,7 @@ async fn measure(events: usize, proxies: usize, endpoints: usize) -> anyhow::Res
         let began = Instant::now();
         let at = fastrand::usize(..endpoints);
         writers.replicas.apply_watcher_event(&Event::Apply(replica(at, event + 2)));
-        world.pulse().beat();
+        world.pulse().beat(Some("default"));
         settle(&publisher, &state, proxies, before + 1).await?;
         latencies.push(began.elapsed());
     }

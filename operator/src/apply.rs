@@ -323,9 +323,13 @@ mod tests {
             (403, "Forbidden", "exceeded quota", false),
             (409, "Conflict", "changed meanwhile", false),
         ] {
-            let (applier, _log) = applier(move |asked| match asked.what.starts_with("PATCH") {
-                true => fake::refusal(code, reason, message),
-                false => fake::refusal(404, "NotFound", "not found"),
+            let (applier, _log) = applier(move |asked| {
+                let (code, reason, message) = if asked.what.starts_with("PATCH") {
+                    (code, reason, message)
+                } else {
+                    (404, "NotFound", "no")
+                };
+                fake::refusal(code, reason, message)
             });
             let (store, _writer) = reflector::store::<ServiceAccount>();
             let (owner, key) = (owner("LoadBalancer", "shop"), ObjectKey::new("default", "a"));

@@ -171,7 +171,8 @@ mod tests {
 
     #[test]
     fn whatever_does_not_prove_which_pod_it_is_is_refused() {
-        let table: [(&str, fn(&mut TokenReviewStatus)); 6] = [
+        type Change = fn(&mut TokenReviewStatus);
+        let table: [(&str, Change); 6] = [
             ("not authenticated", |status| status.authenticated = Some(false)),
             ("nothing said", |status| status.authenticated = None),
             ("another audience", |status| status.audiences = Some(vec!["https://kubernetes".into()])),

@@ -66,7 +66,7 @@ impl Operator {
 
 /// Leads until `stop`, or until a part of it ends that should not. Dropping this future aborts all parts.
 pub async fn lead(operator: Arc<Operator>, epoch: u64, stop: CancellationToken) {
-    operator.metrics.set_leader(true);
+    let _leading = Leading::new(&operator.metrics);
     let mut parts = Parts::new();
     tokio::select! {
         () = stop.cancelled() => {}
@@ -76,7 +76,22 @@ pub async fn lead(operator: Arc<Operator>, epoch: u64, stop: CancellationToken) 
         }
     }
     parts.shutdown().await;
-    operator.metrics.set_leader(false);
+}
+
+/// Shown in the metrics as leading until dropped: a term whose Lease is lost is cut off where it stands.
+struct Leading<'a>(&'a Metrics);
+
+impl<'a> Leading<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.set_leader(true);
+        Self(metrics)
+    }
+}
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        self.0.set_leader(false);
+    }
 }
 
 /// Starts all parts and returns when one of them ends.

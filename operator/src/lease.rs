@@ -49,6 +49,9 @@ impl Default for Timing {
     }
 }
 
+/// From a renewal that failed to the next.
+const RETRY: Duration = Duration::from_millis(500);
+
 /// A candidate for the Lease.
 pub struct Candidate {
     api: Api<Lease>,
@@ -190,8 +193,10 @@ impl Candidate {
 
     /// Renews the Lease; returns when it is lost.
     async fn keep(&self, held: &mut Held) {
+        let mut pause = self.timing.renew;
         loop {
-            sleep_until((Instant::now() + self.timing.renew).min(held.until)).await;
+            sleep_until((Instant::now() + pause).min(held.until)).await;
+            pause = self.timing.renew;
             let started = Instant::now();
             if started >= held.until {
                 warn!("the Lease could not be renewed in time");
@@ -205,7 +210,10 @@ impl Candidate {
                     warn!(status = status.message, "the Lease was taken away");
                     return;
                 }
-                Err(error) => warn!(%error, "the Lease was not renewed; trying again"),
+                Err(error) => {
+                    pause = pause.min(RETRY);
+                    warn!(%error, "the Lease was not renewed; trying again");
+                }
             }
         }
     }

@@ -41,10 +41,14 @@ impl Targets {
         self.changes.subscribe()
     }
 
-    /// Replaces all; returns those that are not as before.
-    pub(crate) fn replace(&self, mut next: BTreeMap<ObjectKey, Vec<Target>>) {
+    /// Replaces those of the groups in `next`, and forgets groups that do not exist any more.
+    pub(crate) fn replace(
+        &self,
+        mut next: BTreeMap<ObjectKey, Vec<Target>>,
+        exists: impl Fn(&ObjectKey) -> bool,
+    ) {
         let mut groups = self.groups.write();
-        groups.retain(|key, _| next.contains_key(key));
+        groups.retain(|key, _| exists(key));
         let mut changed = Vec::new();
         for (key, targets) in &mut next {
             let before = groups.get(key);
@@ -100,7 +104,9 @@ pub fn targets(group: &ValidTargetGroup, world: &World, now: Timestamp) -> Vec<T
             target.drain.get_or_insert(*deregistration_delay);
         }
     }
-    targets.sort_by(|a, b| (&a.id, a.drain.is_some()).cmp(&(&b.id, b.drain.is_some())));
+    // Of the two addresses of a dual-stack endpoint always the same one, in whatever order the slices come.
+    let order = |target: &Target| (target.drain.is_some(), target.address, target.port);
+    targets.sort_by(|a, b| a.id.cmp(&b.id).then_with(|| order(a).cmp(&order(b))));
     targets.dedup_by(|a, b| a.id == b.id);
     targets
 }

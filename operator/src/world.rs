@@ -1,12 +1,13 @@
 //! What runs in the cluster, kept in memory by one watch per kind, cut down to what is read here.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
 
 use futures::StreamExt;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Node, Pod, Service};
+use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::{Writer, WriterDropped};
@@ -50,23 +51,46 @@ pub struct World {
     listed: OnceCell<()>,
 }
 
-/// Says that something changed, and since when somebody waits to hear of it.
+/// Says what changed, and since when somebody waits to hear of it.
 #[derive(Debug)]
 pub struct Pulse {
     count: channel::Sender<u64>,
-    waiting_since: Mutex<Option<Instant>>,
+    untold: Mutex<Beats>,
+}
+
+/// What changed since somebody asked last.
+#[derive(Debug, Default)]
+pub struct Beats {
+    /// When the first of the changes came; none when nothing changed.
+    pub since: Option<Instant>,
+    everywhere: bool,
+    namespaces: BTreeSet<String>,
+}
+
+impl Beats {
+    /// Whether something in this namespace may have changed.
+    pub fn concern(&self, namespace: &str) -> bool {
+        self.everywhere || self.namespaces.contains(namespace)
+    }
 }
 
 impl Default for Pulse {
     fn default() -> Self {
-        Self { count: channel::Sender::new(0), waiting_since: Mutex::default() }
+        Self { count: channel::Sender::new(0), untold: Mutex::default() }
     }
 }
 
 impl Pulse {
-    /// Something changed.
-    pub fn beat(&self) {
-        self.waiting_since.lock().get_or_insert_with(Instant::now);
+    /// Something changed in a namespace, or anywhere.
+    pub fn beat(&self, namespace: Option<&str>) {
+        let mut untold = self.untold.lock();
+        untold.since.get_or_insert_with(Instant::now);
+        match namespace {
+            None => untold.everywhere = true,
+            Some(namespace) if untold.namespaces.contains(namespace) => {}
+            Some(namespace) => drop(untold.namespaces.insert(namespace.to_owned())),
+        }
+        drop(untold);
         self.count.send_modify(|count| *count += 1);
     }
 
@@ -75,9 +99,9 @@ impl Pulse {
         self.count.subscribe()
     }
 
-    /// When the first beat came that was not asked for yet.
-    pub fn take(&self) -> Option<Instant> {
-        self.waiting_since.lock().take()
+    /// What was not asked for yet.
+    pub fn take(&self) -> Beats {
+        std::mem::take(&mut *self.untold.lock())
     }
 }
 
@@ -221,6 +245,18 @@ pub fn proxy_identity(pod: &Pod) -> Option<(ObjectKey, String)> {
     Some((ObjectKey::new(pod.namespace()?, name), pod.metadata.uid.clone()?))
 }
 
+/// Whether a container of a pod may be running. One that waits to be started again has nothing in flight.
+pub fn may_run(pod: &Pod) -> bool {
+    let Some(status) = &pod.status else { return false };
+    let mut containers = status.container_statuses.iter().flatten().peekable();
+    let begun = status.phase.as_deref() != Some("Pending");
+    begun && (containers.peek().is_none() || containers.any(is_running))
+}
+
+fn is_running(container: &ContainerStatus) -> bool {
+    container.state.as_ref().is_some_and(|state| state.running.is_some())
+}
+
 /// Whether a pod's containers have all ended for good.
 pub fn has_ended(pod: &Pod) -> bool {
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -254,9 +290,13 @@ where
         match event {
             Ok(event) => {
                 writer.apply_watcher_event(&event);
-                let visible = matches!(event, Event::Apply(_) | Event::Delete(_) | Event::InitDone);
-                if let (true, Some(pulse)) = (visible, &pulse) {
-                    pulse.beat();
+                let Some(pulse) = &pulse else { continue };
+                match &event {
+                    Event::Apply(object) | Event::Delete(object) => {
+                        pulse.beat(object.meta().namespace.as_deref());
+                    }
+                    Event::InitDone => pulse.beat(None),
+                    Event::Init | Event::InitApply(_) => {}
                 }
             }
             Err(error) => warn!(kind = name, %error, "the watch failed; it starts again"),
@@ -271,7 +311,8 @@ fn trim_meta<K: Resource>(object: &mut K) {
     meta.annotations = None;
 }
 
-/// Of the spec: where it runs, its ports and CPU requests. Annotations stay: drains are noted there.
+/// Of the spec: where it runs, its ports and CPU requests; of its containers: whether they run. Annotations stay: drains
+/// are noted there.
 fn trim_pod(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
     if let Some(spec) = &mut pod.spec {
@@ -291,7 +332,10 @@ fn trim_pod(pod: &mut Pod) {
         }
     }
     if let Some(status) = &mut pod.status {
-        status.container_statuses = None;
+        for container in status.container_statuses.iter_mut().flatten() {
+            let (name, state) = (std::mem::take(&mut container.name), container.state.take());
+            *container = ContainerStatus { name, state, ..ContainerStatus::default() };
+        }
         status.init_container_statuses = None;
         status.ephemeral_container_statuses = None;
     }

@@ -107,11 +107,14 @@ impl Service {
         replicas.extend((serving..current).map(|_| Replica::Unknown));
         let unknown = replicas.iter().all(|replica| *replica == Replica::Unknown);
         let basis = Basis { newest, generation: valid.generation, blind: blind.clone(), unknown };
+        let history = self.history.get_or_insert_with(|| History::seeded(current, now));
+        if matches!(blind, Some(Blind::Paused | Blind::NoPolicies)) {
+            // Until policies work again the number that is set is what is called for: the windows begin then.
+            history.propose(current, now);
+        }
         if let Some((_, decision)) = self.decided.as_ref().filter(|(before, _)| *before == basis) {
             return Decision { replicas: current.clamp(valid.min, valid.max), ..decision.clone() };
         }
-        let history = self.history.get_or_insert_with(|| History::seeded(current, now));
-        let idle = matches!(blind, Some(Blind::Paused | Blind::NoPolicies));
         let inputs = Inputs {
             min: valid.min,
             max: valid.max,
@@ -125,7 +128,7 @@ impl Service {
             history,
         };
         let decision = decide(&inputs, now);
-        if let Some(proposal) = decision.proposal.or(idle.then_some(current)) {
+        if let Some(proposal) = decision.proposal {
             history.propose(proposal, now);
         }
         self.decided = Some((basis, decision.clone()));

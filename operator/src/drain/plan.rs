@@ -87,7 +87,7 @@ pub fn plan(situation: &Situation) -> Vec<Action> {
         // Some are not there yet: they need not come.
         return vec![Action::Scale(replicas - missing.min(surplus))];
     }
-    shrink(pods, surplus as usize, *replicas)
+    shrink(&staying(pods, -missing as usize), surplus as usize, *replicas)
 }
 
 /// Once everyone who should go has gone, or nobody should: whoever is still marked serves again.
@@ -100,6 +100,17 @@ fn release_survivors(situation: &Situation) -> Vec<Action> {
 
 fn release<'a>(pods: impl Iterator<Item = &'a Replica>) -> Vec<Action> {
     pods.map(|pod| Action::Release(pod.name.clone())).collect()
+}
+
+/// Without the marked ones that are about to be removed, because there are `extra` more pods than there should be: they
+/// are counted already.
+fn staying(pods: &[Replica], mut extra: usize) -> Vec<Replica> {
+    let mut goes = |pod: &Replica| {
+        let goes = pod.marked && extra > 0;
+        extra -= usize::from(goes);
+        goes
+    };
+    pods.iter().filter(|pod| !goes(pod)).cloned().collect()
 }
 
 fn shrink(pods: &[Replica], surplus: usize, replicas: i32) -> Vec<Action> {
@@ -277,7 +288,8 @@ mod tests {
     #[test]
     fn each_leaves_as_soon_as_it_is_drained() {
         let pods = vec![marked("a"), draining("b"), pod("c"), pod("d")];
-        assert_eq!(planned(2, 4, pods), [Action::Scale(3)]);
+        assert_eq!(planned(2, 4, pods.clone()), [Action::Scale(3)]);
+        assert_eq!(planned(2, 3, pods), [], "a is about to be removed, and b goes on draining");
     }
 
     /// Plays the Deployment and its ReplicaSet: whatever the start, the wanted number is reached, and no pod that was not

@@ -42,6 +42,7 @@ mod tests {
         Version { epoch: 1, counter }
     }
 
+    #[allow(clippy::unnecessary_wraps, reason = "as proxies are: some said nothing")]
     fn said(counter: u64, count: u32) -> Option<InFlight> {
         Some(InFlight { version: version(counter), count })
     }

@@ -19,7 +19,7 @@ use super::{DELETION_COST, LEAVES_FIRST};
 use crate::push::Publisher;
 use crate::registry::{Accepted, ObjectKey, Registry, TargetSource, ValidReplicaService};
 use crate::targets::{DRAINING, condition};
-use crate::world::{World, has_ended, is_rolling_out};
+use crate::world::{World, has_ended, is_rolling_out, may_run};
 
 /// Field manager of what scaling writes.
 pub const SCALE_MANAGER: &str = "evenkeel-scale";
@@ -51,8 +51,22 @@ enum Error {
     Timeout(#[from] tokio::time::error::Elapsed),
 }
 
-/// Pods that were written and their versions before: what is planned next must see what was written.
-type Unseen = HashMap<ObjectKey, (Instant, Vec<(String, Option<String>)>)>;
+/// What was written for a ReplicaService and does not show in the caches yet: what is planned next must see it.
+struct Written {
+    at: Instant,
+    /// Pods and their versions before.
+    pods: Vec<(String, Option<String>)>,
+    /// The Deployment's number.
+    replicas: Option<i32>,
+}
+
+impl Default for Written {
+    fn default() -> Self {
+        Self { at: Instant::now(), pods: Vec::new(), replicas: None }
+    }
+}
+
+type Unseen = HashMap<ObjectKey, Written>;
 
 /// Brings each Deployment to the number that its ReplicaService wants, for as long as this operator leads.
 pub async fn run(drain: Drain) -> &'static str {
@@ -77,9 +91,11 @@ impl Drain {
     /// One look at everything. Says whether something is under way.
     async fn step(&self, unseen: &mut Unseen) -> bool {
         let accepted = self.registry.read(Clone::clone);
-        unseen.retain(|key, (since, pods)| {
-            pods.retain(|(name, version)| self.shows(key, name) == *version);
-            !pods.is_empty() && since.elapsed() < SHOWS_WITHIN
+        unseen.retain(|key, written| {
+            written.pods.retain(|(name, version)| self.shows(key, name) == *version);
+            written.replicas = written.replicas.filter(|replicas| self.replicas(key) != Some(*replicas));
+            let is_seen = written.pods.is_empty() && written.replicas.is_none();
+            !is_seen && written.at.elapsed() < SHOWS_WITHIN
         });
         let mut busy = !unseen.is_empty();
         for service in accepted.replica_services.values() {
@@ -96,6 +112,10 @@ impl Drain {
 
     fn shows(&self, key: &ObjectKey, pod: &str) -> Option<String> {
         self.world.replica(&key.sibling(pod)).and_then(|pod| pod.metadata.resource_version.clone())
+    }
+
+    fn replicas(&self, key: &ObjectKey) -> Option<i32> {
+        self.world.deployment_of(key)?.spec.as_ref()?.replicas
     }
 
     /// Where a ReplicaService stands; none while it has no Deployment or nobody said how many there should be.
@@ -152,7 +172,7 @@ impl Drain {
         let reports = self.publisher.reports();
         let forward = |(balancer, group, delay): &(ObjectKey, String, Duration)| {
             let proxies = self.world.proxies_of(balancer);
-            let started = proxies.iter().filter(|proxy| phase(proxy) > Phase::Pending);
+            let started = proxies.iter().filter(|proxy| may_run(proxy));
             Forward {
                 deregistration_delay: *delay,
                 since: self.publisher.draining_since(balancer, group, uid),
@@ -175,12 +195,17 @@ impl Drain {
         for action in actions {
             let key = &service.key;
             let done = match &action {
-                Action::Scale(replicas) => self.scale(service, *replicas).await,
+                Action::Scale(replicas) => {
+                    let done = self.scale(service, *replicas).await;
+                    if done.is_ok() {
+                        unseen.entry(key.clone()).or_default().replicas = Some(*replicas);
+                    }
+                    done
+                }
                 Action::Drain(name) | Action::Release(name) | Action::Mark(name) => {
                     let Some(pod) = situation.pods.iter().find(|pod| pod.name == *name) else { continue };
                     let before = self.shows(key, name);
-                    let entry = unseen.entry(key.clone()).or_insert_with(|| (Instant::now(), Vec::new()));
-                    entry.1.push((name.clone(), before));
+                    unseen.entry(key.clone()).or_default().pods.push((name.clone(), before));
                     self.annotate(key, pod, &action).await
                 }
             };

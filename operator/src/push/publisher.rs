@@ -1,9 +1,11 @@
 //! What is published for each load balancer, as whole immutable values under rising versions.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use evenkeel_proxy_api::delta::updates;
+use evenkeel_proxy_api::proto::Update;
 use evenkeel_proxy_api::snapshot::{Snapshot, Target, Version};
 use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
@@ -14,7 +16,7 @@ use super::state::PushState;
 use crate::registry::{Accepted, ObjectKey, Registry};
 use crate::reports::Reports;
 use crate::targets::{Targets, targets};
-use crate::world::World;
+use crate::world::{Beats, World};
 
 /// Changes within so long of the last publication are published together.
 const COALESCE: Duration = Duration::from_millis(20);
@@ -27,6 +29,14 @@ pub struct Published {
     /// When the first event came that is in this version and in none before.
     pub event: Instant,
     drains: HashMap<(String, String), Drain>,
+    step: Option<Step>,
+}
+
+/// What leads from the version before to this one: worked out once for all proxies that follow closely.
+#[derive(Debug)]
+struct Step {
+    from: Version,
+    updates: Vec<Update>,
 }
 
 /// Since when a target is published as draining.
@@ -51,6 +61,14 @@ impl Published {
         snapshot
     }
 
+    /// What leads here from an earlier version.
+    pub fn updates_since(&self, before: &Self) -> Vec<Update> {
+        match &self.step {
+            Some(step) if step.from == before.snapshot.version => step.updates.clone(),
+            _ => updates(Some(&before.snapshot), &self.snapshot),
+        }
+    }
+
     /// Whether a target is in it.
     pub fn has(&self, group: &str, id: &str) -> bool {
         let group = self.snapshot.target_groups.get(group);
@@ -66,12 +84,15 @@ pub struct Publisher {
     state: Arc<PushState>,
     reports: Arc<Reports>,
     targets: Arc<Targets>,
+    /// What was accepted when it was published last.
+    last: Mutex<Accepted>,
 }
 
 impl Publisher {
     /// A publisher in the term `epoch`.
     pub fn new(epoch: u64, state: Arc<PushState>, reports: Arc<Reports>, targets: Arc<Targets>) -> Self {
-        Self { epoch, counter: Mutex::new(0), balancers: RwLock::default(), state, reports, targets }
+        let (counter, balancers, last) = Default::default();
+        Self { epoch, counter, balancers, state, reports, targets, last }
     }
 
     /// The term.
@@ -113,16 +134,21 @@ impl Publisher {
         self.balancers.read().get(load_balancer)?.borrow().clone()
     }
 
-    /// Publishes what changed.
-    pub fn publish(&self, accepted: &Accepted, world: &World, event: Instant, time: Timestamp) {
-        let groups = accepted.target_groups.iter();
-        self.targets.replace(groups.map(|(key, group)| (key.clone(), targets(group, world, time))).collect());
-        for (key, load_balancer) in &accepted.load_balancers {
+    /// Publishes what changed. Namespaces in which nothing did are left out.
+    pub fn publish(&self, accepted: &Accepted, world: &World, beats: &Beats, time: Timestamp) {
+        let event = beats.since.unwrap_or_else(Instant::now);
+        let changed = changed_namespaces(&self.last.lock(), accepted);
+        let concerned = |key: &ObjectKey| beats.concern(&key.namespace) || changed.contains(&key.namespace);
+        let groups = accepted.target_groups.iter().filter(|(key, _)| concerned(key));
+        let targets = groups.map(|(key, group)| (key.clone(), targets(group, world, time))).collect();
+        self.targets.replace(targets, |key| accepted.target_groups.contains_key(key));
+        for (key, load_balancer) in accepted.load_balancers.iter().filter(|(key, _)| concerned(key)) {
             let snapshot = crate::snapshot::snapshot(load_balancer, accepted, |group| self.targets.of(group));
             let version = self.publish_one(key, snapshot, event);
             self.state.published(key, version, load_balancer.generation);
         }
         self.remove_others(accepted);
+        *self.last.lock() = accepted.clone();
     }
 
     /// Publishes one snapshot, if it is not what is published already. Returns the version it is published under.
@@ -140,7 +166,11 @@ impl Publisher {
         let version = self.next_version();
         snapshot.version = version;
         let drains = drains(&snapshot, before.as_deref(), Drain { version, at: Instant::now() });
-        let published = Arc::new(Published { snapshot, event, drains });
+        let step = before.map(|before| Step {
+            from: before.snapshot.version,
+            updates: updates(Some(&before.snapshot), &snapshot),
+        });
+        let published = Arc::new(Published { snapshot, event, drains, step });
         self.reports.retain_targets(key, |group, id| published.has(group, id));
         sender.send_replace(Some(published));
         version
@@ -162,6 +192,23 @@ impl Publisher {
             keep
         });
     }
+}
+
+/// Namespaces in which a balancer or a target group was accepted or removed.
+fn changed_namespaces(before: &Accepted, now: &Accepted) -> BTreeSet<String> {
+    let groups = changed_keys(&before.target_groups, &now.target_groups);
+    let balancers = changed_keys(&before.load_balancers, &now.load_balancers);
+    groups.chain(balancers).map(|key| key.namespace.clone()).collect()
+}
+
+fn changed_keys<'a, T>(
+    before: &'a BTreeMap<ObjectKey, Arc<T>>,
+    now: &'a BTreeMap<ObjectKey, Arc<T>>,
+) -> impl Iterator<Item = &'a ObjectKey> {
+    let is_same =
+        |key: &ObjectKey, value: &Arc<T>| before.get(key).is_some_and(|old| Arc::ptr_eq(old, value));
+    let new = now.iter().filter(move |(key, value)| !is_same(key, value)).map(|(key, _)| key);
+    new.chain(before.keys().filter(|key| !now.contains_key(key)))
 }
 
 fn drains(
@@ -199,9 +246,9 @@ pub async fn publish(publisher: Arc<Publisher>, world: Arc<World>, registry: Arc
         pulse.mark_unchanged();
         accepts.mark_unchanged();
         let now = Instant::now();
-        let event = world.pulse().take().unwrap_or(now);
+        let beats = world.pulse().take();
         let accepted = registry.read(Clone::clone);
-        publisher.publish(&accepted, &world, event, Timestamp::now());
+        publisher.publish(&accepted, &world, &beats, Timestamp::now());
         forget_gone(&publisher, &world);
         let changed = tokio::select! {
             changed = pulse.changed() => changed,

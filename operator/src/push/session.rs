@@ -27,6 +27,9 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const RECHECK: Duration = Duration::from_secs(300);
 /// Rejections of one acknowledgement that are kept.
 const REJECTIONS_LIMIT: usize = 1000;
+/// Versions that may wait for their acknowledgement. Of a proxy that takes versions and acknowledges none the oldest are
+/// forgotten.
+const SENT_LIMIT: usize = 1000;
 /// Bytes of a rejection's reason that are kept.
 const REASON_LIMIT: usize = 1024;
 
@@ -104,10 +107,10 @@ impl Session {
                 return Status::unavailable("the load balancer is gone");
             };
             let updates = match &before {
-                Some(before) => updates(Some(&before.snapshot), &next.snapshot),
+                Some(before) => next.updates_since(before),
                 None => updates(None, &next.fresh(Instant::now())),
             };
-            sent.0.lock().push_back((next.snapshot.version, next.event));
+            sent.note(next.snapshot.version, next.event);
             for update in updates {
                 if out.send(Ok(update)).await.is_err() {
                     return Status::cancelled("the proxy went away");
@@ -212,6 +215,14 @@ async fn next(published: &mut watch::Receiver<Option<Arc<Published>>>) -> Option
 }
 
 impl Sent {
+    fn note(&self, version: Version, event: Instant) {
+        let mut sent = self.0.lock();
+        if sent.len() >= SENT_LIMIT {
+            sent.pop_front();
+        }
+        sent.push_back((version, event));
+    }
+
     /// The event that a version answers, if that version was sent; those before it are answered with it.
     fn acknowledged(&self, version: Version) -> Option<Instant> {
         let mut sent = self.0.lock();

@@ -185,11 +185,12 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a table")]
     fn each_contradiction_is_named_with_its_field() {
+        type Case = (Box<dyn FnOnce(&mut Value)>, &'static str);
         let set = |pointer: &'static str, value: Value| {
             move |object: &mut Value| *object.pointer_mut(pointer).unwrap() = value
         };
-        type Case = (Box<dyn FnOnce(&mut Value)>, &'static str);
         let cases: Vec<Case> = vec![
             (
                 Box::new(set("/spec/scaling", json!({ "min": 0, "max": 1 }))),

@@ -202,6 +202,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a table")]
     fn each_contradiction_is_named_with_its_field() {
         let address = |more: Value| {
             let mut address = json!({ "address": "10.0.0.7" });

@@ -176,11 +176,11 @@ fn that_a_drain_has_less_time_left_is_no_change() {
         [(key.clone(), found)].into()
     };
     let mut heard_now = || futures::FutureExt::now_or_never(futures::StreamExt::next(&mut heard)).flatten();
-    known.replace(draining(300));
+    known.replace(draining(300), |_| true);
     assert_eq!(heard_now(), Some(key.clone()));
-    known.replace(draining(299));
+    known.replace(draining(299), |_| true);
     assert_eq!(heard_now(), None);
     assert_eq!(known.of(&key)[0].drain, Some(Duration::from_secs(300)));
-    known.replace([].into());
+    known.replace([].into(), |_| false);
     assert!(known.of(&key).is_empty());
 }

@@ -9,7 +9,7 @@ use crate::load_balancer::validate::{Valid, validate};
 use crate::tests::owner;
 
 /// A balancer of generation 3 with an HTTP and a TCP listener, on node ports.
-pub fn valid() -> Valid {
+pub(crate) fn valid() -> Valid {
     let object = serde_json::from_value(json!({
         "apiVersion": "evenkeel.dev/v1alpha1",
         "kind": "LoadBalancer",

@@ -82,6 +82,7 @@ fn a_balancer_that_serves_says_so() {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn each_trouble_has_its_condition_and_reason() {
     type Change = fn(&mut Found, &mut Outcome);
     let cases: Vec<(&str, Change, &str, &str, &str)> = vec![

@@ -35,6 +35,7 @@ fn with_action(action: Value) -> Value {
 }
 
 #[test]
+#[allow(clippy::too_many_lines, reason = "a table")]
 fn each_contradiction_is_named_with_its_field() {
     let path = json!({ "path": { "values": ["/a"] } });
     let go = json!({ "fixedResponse": { "statusCode": 200 } });

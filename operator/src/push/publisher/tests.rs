@@ -69,7 +69,9 @@ impl Fixture {
     }
 
     fn publish(&self, accepted: &Accepted) -> Option<Arc<Published>> {
-        self.publisher.publish(accepted, &self.world, Instant::now(), Timestamp::UNIX_EPOCH);
+        self.world.pulse().beat(None);
+        let beats = self.world.pulse().take();
+        self.publisher.publish(accepted, &self.world, &beats, Timestamp::UNIX_EPOCH);
         self.publisher.current(&key("shop"))
     }
 }
