@@ -7,7 +7,7 @@
 
 pub mod endpoint;
 mod metrics;
-mod publisher;
+pub(crate) mod publisher;
 mod server;
 mod session;
 mod state;

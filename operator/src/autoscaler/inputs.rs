@@ -132,9 +132,19 @@ fn share(pod: &Pod, sample: &Sample) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use std::sync::Arc;
+
+    use evenkeel_proxy_api::report::Report;
+    use kube::runtime::watcher::Event;
+    use serde_json::{from_value, json};
 
     use super::*;
+    use crate::autoscaler::Metrics;
+    use crate::fake;
+    use crate::push::Publisher;
+    use crate::push::publisher::tests::{accepted, key};
+    use crate::registry::{Port, TargetSource};
+    use crate::world::{World, Writers};
 
     fn pod() -> Pod {
         serde_json::from_value(json!({
@@ -173,6 +183,110 @@ mod tests {
         assert!(!counts("2026-01-01T00:00:10Z", "2026-01-01T00:00:25Z", 5), "it was not warm");
         assert!(counts("2026-01-01T00:00:15Z", "2026-01-01T00:00:25Z", 5));
         assert!(!counts("2025-12-31T23:58:00Z", "2025-12-31T23:58:10Z", 0), "it is old");
+    }
+
+    struct Fixture {
+        autoscaler: Autoscaler,
+        writers: Writers,
+        accepted: Accepted,
+    }
+
+    /// ReplicaService `api`; balancer `shop` forwards there.
+    fn fixture() -> Fixture {
+        let (world, writers) = World::new();
+        let mut accepted = accepted(1, Vec::new());
+        let group = accepted.target_groups.get_mut(&key("api")).unwrap();
+        let source = TargetSource::ReplicaService { name: "api".into(), port: Port::Number(80) };
+        Arc::get_mut(group).unwrap().source = source;
+        let (client, _) = fake::client(|_| (500, json!({})));
+        let autoscaler = Autoscaler {
+            client,
+            instance: "operator".into(),
+            world: Arc::new(world),
+            registry: Arc::default(),
+            publisher: Arc::new(Publisher::new(1, Arc::default(), Arc::default(), Arc::default())),
+            decisions: Arc::default(),
+            metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
+        };
+        Fixture { autoscaler, writers, accepted }
+    }
+
+    impl Fixture {
+        fn deployment(&mut self, updated: i32) {
+            let deployment = json!({
+                "metadata": {"name": "api", "namespace": "default"}, "spec": {"selector": {}, "template": {}},
+                "status": {"replicas": 3, "updatedReplicas": updated},
+            });
+            self.writers.deployments.apply_watcher_event(&Event::Apply(from_value(deployment).unwrap()));
+        }
+
+        fn proxy(&mut self, ready: &str) {
+            let proxy = json!({
+                "metadata": {
+                    "name": "shop-proxy-0", "namespace": "default", "uid": "uid",
+                    "labels": {"evenkeel.dev/load-balancer": "shop"},
+                },
+                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]},
+            });
+            self.writers.proxies.apply_watcher_event(&Event::Apply(from_value(proxy).unwrap()));
+        }
+
+        fn report(&self) {
+            let now = (Instant::now(), Timestamp::UNIX_EPOCH);
+            self.autoscaler.publisher.reports().take(&key("shop"), "uid", Report::default(), now);
+        }
+
+        fn reason(&self) -> Option<&'static str> {
+            let held = self.autoscaler.hold(&service(), &self.accepted, Instant::now());
+            held.map(|finding| finding.reason)
+        }
+    }
+
+    fn service() -> ValidReplicaService {
+        ValidReplicaService {
+            key: key("api"),
+            uid: "uid".into(),
+            generation: 1,
+            min: 1,
+            max: 10,
+            desired: Some(3),
+            paused: false,
+            policies: Vec::new(),
+            scale_out_stabilization: Duration::ZERO,
+            scale_in_stabilization: Duration::ZERO,
+            warmup: Duration::ZERO,
+            containers_without_cpu_request: Vec::new(),
+            deleting: false,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_scales_in_without_a_deployment_or_while_it_rolls_out() {
+        let mut fixture = fixture();
+        assert_eq!(fixture.reason(), Some("DeploymentMissing"));
+        fixture.deployment(1);
+        assert_eq!(fixture.reason(), Some("RolloutInProgress"));
+        fixture.deployment(3);
+        assert_eq!(fixture.reason(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_scales_in_while_a_ready_proxy_has_not_reported_for_three_seconds() {
+        let mut fixture = fixture();
+        fixture.deployment(3);
+        fixture.proxy("False");
+        assert_eq!(fixture.reason(), None, "a proxy that is not ready yet need not report");
+        fixture.proxy("True");
+        assert_eq!(fixture.reason(), Some("ProxyReportMissing"));
+        fixture.report();
+        assert_eq!(fixture.reason(), None);
+        tokio::time::advance(Duration::from_millis(3100)).await;
+        assert_eq!(fixture.reason(), Some("ProxyReportMissing"));
+        fixture.report();
+        assert_eq!(fixture.reason(), None);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        fixture.accepted.load_balancers.clear();
+        assert_eq!(fixture.reason(), None, "a balancer that does not forward there has no say");
     }
 
     #[test]

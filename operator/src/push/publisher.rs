@@ -275,4 +275,4 @@ fn forget_gone(publisher: &Publisher, world: &World) {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -115,3 +115,6 @@ pub async fn serve(listener: TcpListener, identity: Identity, service: Service) 
     }
     NAME
 }
+
+#[cfg(test)]
+mod tests;

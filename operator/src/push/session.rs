@@ -256,3 +256,6 @@ fn truncate(text: &mut String, limit: usize) {
         text.truncate(end);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -164,6 +164,33 @@ fn the_endpoints_of_a_service_are_targets_at_the_port_they_have() {
 }
 
 #[test]
+fn a_dual_stack_endpoint_keeps_its_address_in_whatever_order_its_slices_come() {
+    let slice = |family: &str, address: &str| {
+        json!({
+            "metadata": {
+                "name": format!("legacy-{family}"), "namespace": "default",
+                "labels": {"kubernetes.io/service-name": "legacy"},
+            },
+            "addressType": family, "ports": [{"port": 8080}],
+            "endpoints": [{"addresses": [address], "targetRef": {"uid": "uid-1"}}],
+        })
+    };
+    let service =
+        json!({"metadata": {"name": "legacy", "namespace": "default"}, "spec": {"ports": [{"port": 80}]}});
+    // The store has no order of its own: often enough the IPv6 slice would come first.
+    for _ in 0..20 {
+        let (world, mut writers) = world();
+        writers.services.apply_watcher_event(&Event::Apply(serde_json::from_value(service.clone()).unwrap()));
+        for slice in [slice("IPv6", "fd00::1"), slice("IPv4", "10.0.0.1")] {
+            writers.slices.apply_watcher_event(&Event::Apply(serde_json::from_value(slice).unwrap()));
+        }
+        let source = TargetSource::Service { name: "legacy".into(), port: Port::Number(80) };
+        let found = targets(&group(source), &world, now());
+        assert_eq!(found.iter().map(|target| target.address.to_string()).collect::<Vec<_>>(), ["10.0.0.1"]);
+    }
+}
+
+#[test]
 fn that_a_drain_has_less_time_left_is_no_change() {
     let known = Targets::default();
     let mut heard = Box::pin(known.changes());

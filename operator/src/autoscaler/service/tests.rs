@@ -138,3 +138,20 @@ async fn a_service_that_is_being_deleted_does_not_scale() {
     fixture.tick(&deleting, seen(1, &[1.0, 1.0])).await;
     assert!(fixture.log.lock().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn policies_that_were_paused_scale_in_only_after_the_window() {
+    let mut fixture = fixture(8);
+    let paused = ValidReplicaService { paused: true, ..valid(Some(8)) };
+    for second in 0..400 {
+        let idle = Seen { blind: Some(Blind::Paused), ..seen(second, &[0.0; 8]) };
+        fixture.tick(&paused, idle).await;
+        tokio::time::advance(Duration::from_secs(1)).await;
+    }
+    let resumed = ValidReplicaService { generation: 2, ..valid(Some(8)) };
+    fixture.tick(&resumed, seen(400, &[0.0; 8])).await;
+    assert_eq!(fixture.patches(), [], "the window begins when the policies work again");
+    tokio::time::advance(Duration::from_secs(301)).await;
+    fixture.tick(&resumed, seen(701, &[0.0; 8])).await;
+    assert_eq!(fixture.patches().last().unwrap().1["spec"]["replicas"], 2);
+}

@@ -107,6 +107,10 @@ async fn a_replica_to_which_nobody_forwards_leaves_in_steps_that_each_show_befor
     assert_eq!(asked_last.body["spec"], json!({"replicas": 1}));
     assert_eq!(asked_last.body["metadata"]["uid"], "deployment-uid");
     assert!(asked_last.query.contains("fieldManager=evenkeel-scale"), "{}", asked_last.query);
+
+    fixture.log.lock().clear();
+    fixture.drain.step(&mut unseen).await;
+    assert_eq!(asked(&fixture.log), [""; 0], "the Deployment does not show it yet");
 }
 
 #[tokio::test]
@@ -117,6 +121,33 @@ async fn a_new_leader_takes_back_what_was_about_to_go_when_it_is_wanted_again() 
     let log = fixture.log.lock();
     assert_eq!(log[0].body["metadata"]["annotations"], json!({DRAINING: null, DELETION_COST: null}));
     assert_eq!(log[1].body["spec"]["replicas"], 3);
+}
+
+#[test]
+fn a_proxy_that_waits_to_be_started_again_has_nothing_in_flight() {
+    let proxy = |phase: &str, states: Value| {
+        let statuses: Vec<Value> = states
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|state| {
+                json!({"name": "p", "image": "",
+            "imageID": "", "ready": false, "restartCount": 1, "state": state})
+            })
+            .collect();
+        let pod = json!({"metadata": {}, "status": {"phase": phase, "containerStatuses": statuses}});
+        serde_json::from_value::<Pod>(pod).unwrap()
+    };
+    let (running, waiting) = (json!({"running": {}}), json!({"waiting": {"reason": "CrashLoopBackOff"}}));
+    for (phase, states, expected) in [
+        ("Pending", json!([]), false),
+        ("Pending", json!([waiting]), false),
+        ("Running", json!([waiting]), false),
+        ("Running", json!([waiting, running]), true),
+        ("Running", json!([]), true),
+    ] {
+        assert_eq!(may_run(&proxy(phase, states.clone())), expected, "{phase} {states}");
+    }
 }
 
 #[tokio::test]

@@ -7,11 +7,11 @@ use evenkeel_proxy_api::snapshot::{
 use super::*;
 use crate::registry::{TargetSource, ValidLoadBalancer, ValidTargetGroup};
 
-fn key(name: &str) -> ObjectKey {
+pub(crate) fn key(name: &str) -> ObjectKey {
     ObjectKey::new("default", name)
 }
 
-fn target(id: &str, drain: Option<u64>) -> Target {
+pub(crate) fn target(id: &str, drain: Option<u64>) -> Target {
     Target {
         id: id.into(),
         address: "10.0.0.1".parse().unwrap(),
@@ -24,7 +24,7 @@ fn target(id: &str, drain: Option<u64>) -> Target {
 }
 
 /// Balancer `shop` forwards to `api`, which has these targets, and to `nothing`, which nobody accepted.
-fn accepted(generation: i64, targets: Vec<Target>) -> Accepted {
+pub(crate) fn accepted(generation: i64, targets: Vec<Target>) -> Accepted {
     let forward = |name: &str| WeightedTargetGroup { name: name.into(), weight: 1 };
     let listener = Listener {
         port: 80,
@@ -92,6 +92,32 @@ fn what_is_no_change_for_proxies_gets_no_version() {
     assert!(Arc::ptr_eq(&first, &second));
     let third = fixture.publish(&accepted(2, vec![target("b", None)])).unwrap();
     assert_eq!(third.snapshot.version.counter, 2);
+}
+
+#[test]
+fn a_namespace_in_which_nothing_changed_keeps_its_targets_until_something_does() {
+    let fixture = Fixture::new();
+    let balancers = accepted(1, vec![target("a", None)]);
+    let first = fixture.publish(&balancers).unwrap();
+    let publish = |accepted: &Accepted, namespace| {
+        fixture.world.pulse().beat(Some(namespace));
+        let beats = fixture.world.pulse().take();
+        fixture.publisher.publish(accepted, &fixture.world, &beats, Timestamp::UNIX_EPOCH);
+        fixture.publisher.current(&key("shop")).unwrap()
+    };
+    assert!(Arc::ptr_eq(&first, &publish(&balancers, "another")));
+    let next = publish(&accepted(1, vec![target("b", None)]), "another");
+    assert!(next.has("api", "b"), "what is accepted counts wherever else something changed");
+}
+
+#[test]
+fn what_leads_from_an_earlier_version_here_is_the_same_however_many_lie_between() {
+    let fixture = Fixture::new();
+    let [first, second, third] =
+        ["a", "b", "c"].map(|id| fixture.publish(&accepted(1, vec![target(id, None)])).unwrap());
+    for before in [&first, &second] {
+        assert_eq!(third.updates_since(before), updates(Some(&before.snapshot), &third.snapshot));
+    }
 }
 
 #[test]

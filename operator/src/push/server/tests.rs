@@ -1,0 +1,145 @@
+use std::time::Duration;
+
+use evenkeel_proxy_api::proto::push_client::PushClient;
+use evenkeel_proxy_api::proto::{Ack, Hello, from_proxy::Message};
+use futures::StreamExt;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::runtime::watcher::Event;
+use serde_json::json;
+use tokio::time::timeout;
+use tonic::Code;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
+
+use super::*;
+use crate::auth::PodIdentity;
+use crate::ca::{Authority, PUSH_SERVICE};
+use crate::push::publisher::tests::{accepted, key, target};
+use crate::world::Writers;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Takes a token for the pod's name, unless it says `forged`.
+struct ByName;
+
+#[tonic::async_trait]
+impl Authenticate for ByName {
+    async fn authenticate(&self, token: &str) -> Result<PodIdentity, auth::Error> {
+        if token == "forged" {
+            return Err(auth::Error::Refused("it is forged".into()));
+        }
+        Ok(PodIdentity { namespace: "default".into(), name: token.into(), uid: format!("uid-{token}") })
+    }
+}
+
+/// A server that publishes balancer `shop`, one of whose proxies is pod `proxy`.
+struct Fixture {
+    client: PushClient<Channel>,
+    publisher: Arc<Publisher>,
+    metrics: Metrics,
+    stop: CancellationToken,
+    _writers: Writers,
+}
+
+async fn fixture() -> Fixture {
+    let (world, mut writers) = World::new();
+    let proxy = json!({"metadata": {
+        "name": "proxy", "namespace": "default", "uid": "uid-proxy", "labels": {"evenkeel.dev/load-balancer": "shop"},
+    }});
+    let proxy: Pod = serde_json::from_value(proxy).unwrap();
+    writers.proxies.apply_watcher_event(&Event::Apply(proxy));
+    let publisher = Arc::new(Publisher::new(1, Arc::default(), Arc::default(), Arc::default()));
+    world.pulse().beat(None);
+    let accepted = accepted(1, vec![target("a", None)]);
+    publisher.publish(&accepted, &world, &world.pulse().take(), Timestamp::UNIX_EPOCH);
+    let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
+    let stop = CancellationToken::new();
+    let service = Service {
+        publisher: publisher.clone(),
+        world: Arc::new(world),
+        authenticator: Arc::new(ByName),
+        metrics: metrics.clone(),
+        stop: stop.clone(),
+    };
+    let authority = Authority::generate().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(listener, authority.sign("default").unwrap(), service));
+    let certificate = Certificate::from_pem(authority.bundle());
+    let tls = ClientTlsConfig::new().ca_certificate(certificate).domain_name(PUSH_SERVICE);
+    let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap().tls_config(tls).unwrap();
+    let client = PushClient::new(endpoint.connect().await.unwrap());
+    Fixture { client, publisher, metrics, stop, _writers: writers }
+}
+
+impl Fixture {
+    /// A stream that begins with `first`, and where to say more.
+    async fn connect(
+        &mut self,
+        token: Option<&str>,
+        first: Message,
+    ) -> Result<(Streaming<Update>, mpsc::Sender<FromProxy>), Status> {
+        let (out, messages) = mpsc::channel(4);
+        out.send(FromProxy { message: Some(first) }).await.unwrap();
+        let mut request = Request::new(ReceiverStream::new(messages));
+        if let Some(token) = token {
+            request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        }
+        let answer = timeout(PATIENCE, self.client.connect(request)).await.unwrap()?;
+        Ok((answer.into_inner(), out))
+    }
+
+    /// Waits until as many streams are open.
+    async fn connected(&self, count: usize) {
+        let mut changes = Box::pin(self.publisher.state().changes());
+        while self.publisher.state().connected() != count {
+            timeout(PATIENCE, changes.next()).await.unwrap();
+        }
+    }
+}
+
+fn hello(epoch: u64) -> Message {
+    let applied = evenkeel_proxy_api::proto::Version { epoch, counter: 1 };
+    Message::Hello(Hello { applied: Some(applied), software: "test".into() })
+}
+
+#[tokio::test]
+async fn only_proxies_that_prove_who_they_are_get_a_stream() {
+    let mut fixture = fixture().await;
+    for (token, code) in [
+        (None, Code::Unauthenticated),
+        (Some("forged"), Code::Unauthenticated),
+        (Some("somebody"), Code::Unavailable),
+    ] {
+        let refused = fixture.connect(token, hello(0)).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{token:?}: {refused}");
+    }
+    assert_eq!(fixture.metrics.refused.get(), 3);
+    assert_eq!(fixture.publisher.state().connected(), 0);
+}
+
+#[tokio::test]
+async fn streams_end_with_the_term() {
+    let mut fixture = fixture().await;
+    let (mut updates, out) = fixture.connect(Some("proxy"), hello(0)).await.unwrap();
+    let update = timeout(PATIENCE, updates.message()).await.unwrap().unwrap().unwrap();
+    let ack = Ack { version: update.version, rejections: Vec::new() };
+    out.send(FromProxy { message: Some(Message::Ack(ack)) }).await.unwrap();
+    fixture.connected(1).await;
+    fixture.stop.cancel();
+    let end = timeout(PATIENCE, updates.message()).await.unwrap().unwrap_err();
+    assert_eq!(end.code(), Code::Unavailable, "{end}");
+    fixture.connected(0).await;
+    assert_eq!(fixture.publisher.state().proxies(&key("shop")).len(), 1, "its pod still exists");
+}
+
+#[tokio::test]
+async fn a_proxy_that_does_not_greet_or_knows_a_later_leader_gets_nothing() {
+    let mut fixture = fixture().await;
+    let ack = Message::Ack(Ack { version: None, rejections: Vec::new() });
+    for (first, code) in [(ack, Code::InvalidArgument), (hello(2), Code::Unavailable)] {
+        let (mut updates, _out) = fixture.connect(Some("proxy"), first).await.unwrap();
+        let end = timeout(PATIENCE, updates.message()).await.unwrap().unwrap_err();
+        assert_eq!(end.code(), code, "{end}");
+    }
+}

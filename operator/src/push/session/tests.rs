@@ -1,0 +1,95 @@
+use prometheus_client::registry::Registry;
+use tokio::task::yield_now;
+
+use super::*;
+use crate::push::publisher::tests::{accepted, key, target};
+use crate::world::World;
+
+/// Nobody asks it.
+struct Nobody;
+
+#[tonic::async_trait]
+impl Authenticate for Nobody {
+    async fn authenticate(&self, _: &str) -> Result<PodIdentity, auth::Error> {
+        Err(auth::Error::NoToken)
+    }
+}
+
+fn session() -> Session {
+    Session {
+        publisher: Arc::new(Publisher::new(1, Arc::default(), Arc::default(), Arc::default())),
+        metrics: Metrics::register(&mut Registry::default()),
+        authenticator: Arc::new(Nobody),
+        load_balancer: key("shop"),
+        pod: PodIdentity { namespace: "default".into(), name: "proxy".into(), uid: "uid".into() },
+        token: String::new(),
+        stop: CancellationToken::new(),
+    }
+}
+
+/// Publishes balancer `shop` with one target.
+fn publish(publisher: &Publisher, target_id: &str) {
+    let (world, _writers) = World::new();
+    world.pulse().beat(None);
+    let accepted = accepted(1, vec![target(target_id, None)]);
+    publisher.publish(&accepted, &world, &world.pulse().take(), Timestamp::UNIX_EPOCH);
+}
+
+#[tokio::test]
+async fn a_slow_proxy_skips_versions_and_misses_nothing() {
+    let session = session();
+    let publisher = session.publisher.clone();
+    let (out, mut updates) = mpsc::channel(1);
+    let sending = tokio::spawn(async move { session.send(&out, &Sent::default()).await });
+    for target in ["a", "b", "c", "d"] {
+        publish(&publisher, target);
+        // The sender takes what it can: the first waits in the channel, the second before it.
+        for _ in 0..10 {
+            yield_now().await;
+        }
+    }
+    let mut received = Vec::new();
+    for _ in 0..3 {
+        let update = updates.recv().await.unwrap().unwrap();
+        let targets = update.target_groups.iter().filter(|group| group.name == "api");
+        let ids: Vec<String> = targets.flat_map(|group| &group.targets).map(|it| it.id.clone()).collect();
+        received.push((update.version.unwrap_or_default().counter, update.reset, ids.join(" ")));
+    }
+    let expected = [(1, true, "a"), (2, false, "b"), (4, false, "d")];
+    assert_eq!(received, expected.map(|(counter, reset, ids)| (counter, reset, ids.to_owned())));
+    drop(updates);
+    publish(&publisher, "e");
+    assert_eq!(sending.await.unwrap().code(), tonic::Code::Cancelled);
+}
+
+#[test]
+fn a_version_is_acknowledged_once_and_with_those_before_it() {
+    let sent = Sent::default();
+    let version = |counter| Version { epoch: 1, counter };
+    let began = Instant::now();
+    for counter in 1..=3 {
+        sent.note(version(counter), began + Duration::from_secs(counter));
+    }
+    assert_eq!(sent.acknowledged(version(2)), Some(began + Duration::from_secs(2)));
+    assert_eq!(sent.acknowledged(version(1)), None, "answered with the second");
+    assert_eq!(sent.acknowledged(version(4)), None, "never sent");
+    assert_eq!(sent.acknowledged(version(3)), Some(began + Duration::from_secs(3)));
+}
+
+#[test]
+fn a_proxy_that_acknowledges_nothing_fills_no_memory() {
+    let sent = Sent::default();
+    for counter in 0..3 * SENT_LIMIT as u64 {
+        sent.note(Version { epoch: 1, counter }, Instant::now());
+    }
+    assert_eq!(sent.0.lock().len(), SENT_LIMIT);
+}
+
+#[test]
+fn a_text_is_cut_between_characters() {
+    for (limit, expected) in [(10, "añb"), (3, "añ"), (2, "a"), (0, "")] {
+        let mut text = "añb".to_owned();
+        truncate(&mut text, limit);
+        assert_eq!(text, expected, "{limit}");
+    }
+}
