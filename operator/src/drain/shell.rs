@@ -131,7 +131,8 @@ impl Drain {
         let desired = if service.deleting { 0 } else { service.desired?.clamp(service.min, service.max) };
         let forwards = forwards(&service.key, accepted);
         let pods = self.world.replicas_of(&service.key);
-        let staying = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none() && !has_ended(pod));
+        let stays = |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && !has_ended(pod);
+        let staying = pods.iter().filter(|pod| stays(pod) && is_of_replica_set(pod));
         ours.then(|| Situation {
             desired,
             replicas,
@@ -266,6 +267,13 @@ pub(crate) fn forwards(service: &ObjectKey, accepted: &Accepted) -> Vec<(ObjectK
         }
     }
     forwards
+}
+
+/// Whether a pod goes when the Deployment's scale is lowered. Somebody's copy of a replica, with its labels, does not:
+/// another one would go in its place that nobody drained.
+fn is_of_replica_set(pod: &Pod) -> bool {
+    let mut owners = pod.owner_references().iter();
+    owners.any(|owner| owner.controller == Some(true) && owner.kind == "ReplicaSet")
 }
 
 fn phase(pod: &Pod) -> Phase {

@@ -51,6 +51,9 @@ fn pod(name: &str, annotations: &Value, version: &str) -> Pod {
         "metadata": {
             "name": name, "namespace": "default", "uid": format!("uid-{name}"), "resourceVersion": version,
             "labels": {"evenkeel.dev/replica-service": "api"}, "annotations": annotations,
+            "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "api-1", "uid": "rs", "controller": true}
+            ],
         },
         "spec": {"nodeName": "n", "containers": []},
         "status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]},
@@ -111,6 +114,16 @@ async fn a_replica_to_which_nobody_forwards_leaves_in_steps_that_each_show_befor
     fixture.log.lock().clear();
     fixture.drain.step(&mut unseen).await;
     assert_eq!(asked(&fixture.log), [""; 0], "the Deployment does not show it yet");
+}
+
+#[tokio::test]
+async fn a_pod_that_no_scale_removes_is_no_victim() {
+    let mut fixture = fixture(1, 2, &[("b", json!({})), ("c", json!({}))]);
+    let mut copy = pod("a-copy", &json!({}), "1");
+    copy.metadata.owner_references = None;
+    fixture.writers.replicas.apply_watcher_event(&Event::Apply(copy));
+    fixture.drain.step(&mut Unseen::new()).await;
+    assert_eq!(asked(&fixture.log), ["PATCH /api/v1/namespaces/default/pods/b"]);
 }
 
 #[tokio::test]
