@@ -186,10 +186,12 @@ where
     writer.apply_watcher_event(&Event::InitDone);
 }
 
-/// A replica that got a new address with each change.
+/// A replica that moved to another node with each change: no two changes are alike.
 fn replica(at: usize, change: usize) -> Pod {
-    let address = format!("10.{}.{}.{}", 2 + change % 200, at / 250, at % 250);
-    pod(&format!("api-{at}"), "evenkeel.dev/replica-service", "api", &address)
+    let address = format!("10.2.{}.{}", at / 250, at % 250);
+    let mut pod = pod(&format!("api-{at}"), "evenkeel.dev/replica-service", "api", &address);
+    pod.spec.get_or_insert_default().node_name = Some(format!("node-{change}"));
+    pod
 }
 
 fn pod(name: &str, label: &str, of: &str, address: &str) -> Pod {
