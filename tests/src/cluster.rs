@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::conditions::{self, HasConditions, Watchable};
 use crate::environment::{Environment, SYSTEM};
 use crate::ports::{Lease, NodePort};
+use crate::traffic::http;
 use crate::{fixtures, install};
 
 /// Field manager of the tests.
@@ -165,6 +166,8 @@ impl Namespace {
         self.apply(&balancer).await?;
         self.until_programmed("shop").await?;
         self.until_healthy("web", replicas).await?;
+        // A load balancer is ready a moment before the last node has heard of its Service.
+        conditions::eventually("any answer", async || http::get(&port.url("/healthz")).await).await?;
         Ok(port)
     }
 

@@ -29,6 +29,8 @@ pub struct Show<'a> {
     start: Instant,
     spike: Option<(Instant, BTreeSet<String>)>,
     story: Story,
+    /// How many marks were printed.
+    told: usize,
 }
 
 impl<'a> Show<'a> {
@@ -44,6 +46,7 @@ impl<'a> Show<'a> {
             start: Instant::now(),
             spike: None,
             story,
+            told: 0,
         }
     }
 
@@ -109,7 +112,6 @@ impl<'a> Show<'a> {
     }
 
     fn sample(&mut self, aloud: bool) {
-        let told = self.story.marks.len();
         let window = self.recorder.take_window();
         self.story.push(self.seen(window));
         self.look_for_new_replicas();
@@ -118,12 +120,18 @@ impl<'a> Show<'a> {
             self.enter(next);
         }
         if aloud {
-            for mark in self.story.marks.iter().skip(told) {
-                println!("{}", plain::mark(mark));
-            }
-            if let Some(now) = self.story.now() {
-                println!("{}", plain::line(now, self.story.target_percent));
-            }
+            self.tell();
+        }
+    }
+
+    /// Prints what is new.
+    fn tell(&mut self) {
+        for mark in self.story.marks.iter().skip(self.told) {
+            println!("{}", plain::mark(mark));
+        }
+        self.told = self.story.marks.len();
+        if let Some(now) = self.story.now() {
+            println!("{}", plain::line(now, self.story.target_percent));
         }
     }
 

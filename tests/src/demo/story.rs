@@ -128,17 +128,25 @@ impl Story {
         )
     }
 
-    /// The difference between the replica that answered most and the one that answered least, in percent of the mean,
-    /// over the longest time in the spike at which the same replicas, and the most of them, were ready; and how many
-    /// those were.
+    /// How many replicas were ready at most in the spike, and the difference between the one that answered most and the
+    /// one that answered least, in percent of the mean: over the seconds after one in which all of those were ready and
+    /// answered.
     pub fn spread(&self) -> Option<(usize, f64)> {
         let most = self.spike().map(|sample| sample.observed.ready.len()).max()?;
-        let steady: Vec<&Sample> = self
-            .samples
-            .windows(2)
-            .filter(|pair| pair.iter().all(|s| s.phase == Phase::Spike && s.observed.ready.len() == most))
-            .filter(|pair| pair.iter().map(|s| &s.observed.ready).collect::<BTreeSet<_>>().len() == 1)
-            .filter_map(|pair| pair.last())
+        let all_serve = |sample: &Sample| {
+            let ready = &sample.observed.ready;
+            sample.phase == Phase::Spike
+                && ready.len() == most
+                && ready.iter().all(|replica| sample.by_replica.contains_key(replica))
+        };
+        let follow =
+            |before: &Sample, now: &Sample| all_serve(before) && before.observed.ready == now.observed.ready;
+        let pairs = self.samples.windows(2);
+        let steady: Vec<&Sample> = pairs
+            .filter_map(|pair| match pair {
+                [before, now] if now.phase == Phase::Spike && follow(before, now) => Some(now),
+                _ => None,
+            })
             .collect();
         let ready = &steady.first()?.observed.ready;
         let counts: Vec<u64> = ready

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
+/// Longer latencies count as this.
+const LONGEST: Duration = Duration::from_secs(60);
+
 /// What became of a request: an answer, or the reason why there was none.
 pub type Outcome = Result<Answer, String>;
 
@@ -37,8 +40,8 @@ pub struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
-        #[allow(clippy::expect_used, reason = "the number of digits is one that the histogram allows")]
-        let latency = Histogram::new(3).expect("3 digits");
+        #[allow(clippy::expect_used, reason = "bounds and digits are such as the histogram allows")]
+        let latency = Histogram::new_with_bounds(1, LONGEST.as_micros() as u64, 3).expect("1 µs to a minute");
         Self {
             requests: 0,
             by_status: BTreeMap::new(),
@@ -156,12 +159,12 @@ mod tests {
             Ok(answer(503, "b")),
             Err("reset".into()),
         ] {
-            recorder.record(&outcome, now, now + Duration::from_millis(2));
+            recorder.record(&outcome, now, now + Duration::from_millis(250));
         }
         let tally = recorder.total();
         assert_eq!((tally.requests, tally.failed()), (5, 3));
         assert_eq!(tally.errors["reset"], 1);
-        assert_eq!(tally.percentile(99.0).as_millis(), 2);
+        assert_eq!(tally.percentile(99.0).as_millis(), 250);
     }
 
     #[test]
