@@ -8,7 +8,7 @@ use evenkeel_crds::v1alpha1::{LoadBalancer, TargetGroup};
 use futures::FutureExt as _;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1 as core;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt as _};
 use serde_json::json;
 
@@ -237,10 +237,16 @@ impl Namespace {
 
     /// Deletes the namespace and waits until its Services, and with them the node ports, are gone.
     async fn remove(self) -> Result<()> {
+        for balancer in self.api::<LoadBalancer>().list(&ListParams::default()).await? {
+            if balancer.spec.deletion_protection {
+                let unprotected = json!({"spec": {"deletionProtection": false}});
+                self.patch::<LoadBalancer>(&balancer.name_any(), unprotected).await?;
+            }
+        }
         let namespaces: Api<core::Namespace> = Api::all(self.client.clone());
         namespaces.delete(&self.name, &DeleteParams::background()).await?;
         let services: Api<core::Service> = self.api();
-        for service in services.list(&kube::api::ListParams::default()).await? {
+        for service in services.list(&ListParams::default()).await? {
             conditions::until_gone(&services, &service.name_any()).await?;
         }
         Ok(())
