@@ -15,7 +15,6 @@ use serde_json::json;
 use crate::conditions::{self, HasConditions, Watchable};
 use crate::environment::{Environment, SYSTEM};
 use crate::ports::{Lease, NodePort};
-use crate::traffic::http;
 use crate::{fixtures, install};
 
 /// Field manager of the tests.
@@ -166,8 +165,7 @@ impl Namespace {
         self.apply(&balancer).await?;
         self.until_programmed("shop").await?;
         self.until_healthy("web", replicas).await?;
-        // A load balancer is ready a moment before the last node has heard of its Service.
-        conditions::eventually("any answer", async || http::get(&port.url("/healthz")).await).await?;
+        port.until_answering().await?;
         Ok(port)
     }
 
@@ -235,20 +233,24 @@ impl Namespace {
         }
     }
 
-    /// Deletes the namespace and waits until its Services, and with them the node ports, are gone.
+    /// Deletes the load balancers, waits until their Services, and with them the node ports, are gone, and deletes the
+    /// namespace. The rest of it goes while other tests run: the proxies take their time for leaving.
     async fn remove(self) -> Result<()> {
-        for balancer in self.api::<LoadBalancer>().list(&ListParams::default()).await? {
+        let balancers: Api<LoadBalancer> = self.api();
+        for balancer in balancers.list(&ListParams::default()).await? {
             if balancer.spec.deletion_protection {
                 let unprotected = json!({"spec": {"deletionProtection": false}});
                 self.patch::<LoadBalancer>(&balancer.name_any(), unprotected).await?;
             }
+            balancers.delete(&balancer.name_any(), &DeleteParams::background()).await?;
+        }
+        let services: Api<core::Service> = self.api();
+        let ours = ListParams::default().labels("app.kubernetes.io/managed-by=evenkeel");
+        for service in services.list(&ours).await? {
+            conditions::until_gone(&services, &service.name_any()).await?;
         }
         let namespaces: Api<core::Namespace> = Api::all(self.client.clone());
         namespaces.delete(&self.name, &DeleteParams::background()).await?;
-        let services: Api<core::Service> = self.api();
-        for service in services.list(&ListParams::default()).await? {
-            conditions::until_gone(&services, &service.name_any()).await?;
-        }
         Ok(())
     }
 }

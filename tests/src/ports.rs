@@ -9,6 +9,9 @@ use kube::Client;
 use kube::api::{Api, ListParams};
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
+use crate::conditions::eventually;
+use crate::traffic::http;
+
 /// 30080 is the demo's.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30081..=30089;
 
@@ -32,6 +35,14 @@ impl NodePort {
     /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address())
+    }
+
+    /// Waits for any answer by HTTP: a load balancer is ready a moment before the last node has heard of its Service.
+    ///
+    /// # Errors
+    /// When there is none in time.
+    pub async fn until_answering(&self) -> Result<()> {
+        eventually("any answer", async || http::get(&self.url("/")).await.map(drop)).await
     }
 }
 

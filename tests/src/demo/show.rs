@@ -115,6 +115,7 @@ impl<'a> Show<'a> {
         let window = self.recorder.take_window();
         self.story.push(self.seen(window));
         self.look_for_new_replicas();
+        self.compare_replicas();
         let next = script::next(self.phase, &self.story);
         if next != self.phase {
             self.enter(next);
@@ -147,6 +148,18 @@ impl<'a> Show<'a> {
             p99: window.percentile(99.0),
             by_replica: window.by_replica,
             observed: self.observer.now(),
+        }
+    }
+
+    /// Replicas are compared from when all of them serve until others come.
+    fn compare_replicas(&mut self) {
+        if self.phase != Phase::Spike {
+            return;
+        }
+        if self.story.other_replicas() || !self.story.all_serve() {
+            self.recorder.begin_span(Instant::now());
+        } else if let Some(span) = self.recorder.span() {
+            self.story.spread = Some((span.by_replica.len(), span.spread_percent()));
         }
     }
 

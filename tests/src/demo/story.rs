@@ -90,12 +90,23 @@ pub struct Story {
     pub marks: Vec<Mark>,
     /// From the beginning of the spike to the first answer from a replica that had not answered before it.
     pub first_new_replica: Option<Duration>,
+    /// How many replicas served at the end of the spike, and the difference between the one that answered most and the
+    /// one that answered least, in percent of the mean: of the requests that began when all of them served.
+    pub spread: Option<(usize, f64)>,
 }
 
 impl Story {
     /// Nothing yet.
     pub fn new(target_percent: u16, min: i32, max: i32) -> Self {
-        Self { target_percent, min, max, samples: Vec::new(), marks: Vec::new(), first_new_replica: None }
+        Self {
+            target_percent,
+            min,
+            max,
+            samples: Vec::new(),
+            marks: Vec::new(),
+            first_new_replica: None,
+            spread: None,
+        }
     }
 
     /// The last second.
@@ -128,38 +139,18 @@ impl Story {
         )
     }
 
-    /// How many replicas were ready at most in the spike, and the difference between the one that answered most and the
-    /// one that answered least, in percent of the mean: over the seconds after one in which all of those were ready and
-    /// answered.
-    pub fn spread(&self) -> Option<(usize, f64)> {
-        let most = self.spike().map(|sample| sample.observed.ready.len()).max()?;
-        let all_serve = |sample: &Sample| {
-            let ready = &sample.observed.ready;
-            sample.phase == Phase::Spike
-                && ready.len() == most
-                && ready.iter().all(|replica| sample.by_replica.contains_key(replica))
-        };
-        let follow =
-            |before: &Sample, now: &Sample| all_serve(before) && before.observed.ready == now.observed.ready;
-        let pairs = self.samples.windows(2);
-        let steady: Vec<&Sample> = pairs
-            .filter_map(|pair| match pair {
-                [before, now] if now.phase == Phase::Spike && follow(before, now) => Some(now),
-                _ => None,
-            })
-            .collect();
-        let ready = &steady.first()?.observed.ready;
-        let counts: Vec<u64> = ready
-            .iter()
-            .map(|replica| steady.iter().filter_map(|sample| sample.by_replica.get(replica)).sum())
-            .collect();
-        let mean = counts.iter().sum::<u64>() as f64 / counts.len() as f64;
-        let difference = counts.iter().max()? - counts.iter().min()?;
-        Some((most, difference as f64 / mean.max(1.0) * 100.0))
+    /// Whether, in the last second, every replica that is ready answered.
+    pub fn all_serve(&self) -> bool {
+        self.now()
+            .is_some_and(|now| now.observed.ready.iter().all(|replica| now.by_replica.contains_key(replica)))
     }
 
-    fn spike(&self) -> impl Iterator<Item = &Sample> {
-        self.samples.iter().filter(|sample| sample.phase == Phase::Spike)
+    /// Whether other replicas are ready than a second before.
+    pub fn other_replicas(&self) -> bool {
+        match self.samples.as_slice() {
+            [.., before, now] => before.observed.ready != now.observed.ready,
+            _ => true,
+        }
     }
 }
 
@@ -185,7 +176,7 @@ pub struct Summary {
 impl Summary {
     /// Sums up.
     pub fn of(story: &Story, requests: u64, failed: u64) -> Self {
-        let spread = story.spread();
+        let spread = story.spread;
         let peak = spread.map_or(0, |(ready, _)| ready);
         let last = story.now().map(|sample| &sample.observed);
         Self {
@@ -259,6 +250,7 @@ pub(super) fn example() -> Story {
         });
     }
     story.first_new_replica = Some(Duration::from_millis(7_400));
+    story.spread = Some((8, 1.3));
     story
 }
 
@@ -293,15 +285,22 @@ mod tests {
     }
 
     #[test]
-    fn the_spread_is_measured_while_the_most_replicas_are_steadily_ready() {
-        let (ready, spread) = story().spread().unwrap();
-        assert_eq!(ready, 3);
-        assert!((spread - 2.0).abs() < 0.01, "{spread}");
+    fn replicas_that_came_or_went_and_ones_that_do_not_serve_yet_are_noticed() {
+        let mut story = Story::new(50, 1, 4);
+        assert!(!story.all_serve());
+        story.push(sample(1, Phase::Spike, &[("a", 10)]));
+        assert!(story.all_serve() && story.other_replicas(), "the first ones");
+        story.push(sample(2, Phase::Spike, &[("a", 10)]));
+        assert!(story.all_serve() && !story.other_replicas());
+        let mut idle = sample(3, Phase::Spike, &[("a", 10), ("b", 0)]);
+        idle.by_replica.remove("b");
+        story.push(idle);
+        assert!(!story.all_serve() && story.other_replicas());
     }
 
     #[test]
     fn only_a_show_without_a_failure_that_scaled_out_and_in_succeeded() {
-        let story = story();
+        let story = Story { spread: Some((3, 2.0)), ..story() };
         assert!(Summary::of(&story, 1000, 0).succeeded());
         assert!(!Summary::of(&story, 1000, 1).succeeded());
         assert!(!Summary::of(&Story { min: 2, ..story.clone() }, 1000, 0).succeeded(), "three are not 3 × 2");

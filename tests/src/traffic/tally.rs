@@ -108,7 +108,7 @@ impl fmt::Debug for Tally {
     }
 }
 
-/// Counts for several senders: everything, and what came since somebody last looked.
+/// Counts for several senders: everything, what came since somebody last looked, and what was asked in a span of time.
 #[derive(Clone, Default)]
 pub struct Recorder(Arc<Mutex<Tallies>>);
 
@@ -116,6 +116,7 @@ pub struct Recorder(Arc<Mutex<Tallies>>);
 struct Tallies {
     total: Tally,
     window: Tally,
+    span: Option<(Instant, Tally)>,
 }
 
 impl Recorder {
@@ -124,6 +125,19 @@ impl Recorder {
         let mut tallies = self.tallies();
         tallies.total.record(outcome, start, end);
         tallies.window.record(outcome, start, end);
+        if let Some((_, span)) = tallies.span.as_mut().filter(|(began, _)| *began <= start) {
+            span.record(outcome, start, end);
+        }
+    }
+
+    /// Begins a span: requests that began before it do not count in it.
+    pub fn begin_span(&self, now: Instant) {
+        self.tallies().span = Some((now, Tally::default()));
+    }
+
+    /// What was asked since the span began; nothing without one.
+    pub fn span(&self) -> Option<Tally> {
+        self.tallies().span.as_ref().map(|(_, tally)| tally.clone())
     }
 
     /// Everything so far.
@@ -177,6 +191,18 @@ mod tests {
         assert_eq!(recorder.take_window().requests, 2);
         assert_eq!(recorder.take_window().requests, 0);
         assert_eq!(recorder.total().requests, 3);
+    }
+
+    #[test]
+    fn a_span_has_only_what_was_asked_in_it() {
+        let (recorder, before) = (Recorder::default(), Instant::now());
+        assert!(recorder.span().is_none());
+        let (began, after) = (before + Duration::from_millis(1), before + Duration::from_millis(2));
+        recorder.begin_span(began);
+        recorder.record(&Ok(answer(200, "a")), before, after);
+        assert_eq!(recorder.span().unwrap().requests, 0, "asked before");
+        recorder.record(&Ok(answer(200, "a")), after, after);
+        assert_eq!(recorder.span().unwrap().requests, 1);
     }
 
     #[test]

@@ -24,6 +24,7 @@ async fn legacy(ns: &Namespace) -> Result<()> {
 }
 
 async fn answers_by(port: &NodePort, replicas: usize) -> Result<()> {
+    port.until_answering().await?;
     let load = Load::start(&Client::http1(port.url("/")), Pace::Connections(2), Recorder::default());
     load.reached(200).await?;
     let tally = load.stop().await;
@@ -77,6 +78,7 @@ async fn fixed_addresses_are_targets_with_their_weights() -> Result<()> {
         ns.apply(&balancer(port.number)?).await?;
         ns.until_programmed("shop").await?;
         ns.until_healthy("web", 2).await?;
+        port.until_answering().await?;
 
         let load = Load::start(&Client::http1(port.url("/")), Pace::Connections(2), Recorder::default());
         load.reached(400).await?;
