@@ -94,6 +94,9 @@ fn tell(summary: &Summary, url: &str) {
     for (name, value) in summary.lines() {
         println!("  {name:<40} {value:>10}");
     }
+    for (why, count) in &summary.failures {
+        println!("  {:<40} {count:>10}", format!("failed: {why}"));
+    }
     println!(
         "
 The picture of it:  target/demo/summary.svg

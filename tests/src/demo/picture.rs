@@ -204,12 +204,12 @@ fn wrap(words: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::demo::story::example;
+    use crate::demo::story::{example, thousand};
 
     #[test]
     fn the_picture_shows_every_line_of_the_summary_and_nothing_outside_the_frame() {
         let story = example();
-        let summary = Summary::of(&story, 1000, 0);
+        let summary = Summary::of(&story, &thousand(0));
         let svg = svg(&story, &summary);
         for (_, value) in summary.lines() {
             assert!(svg.contains(&format!(">{value}<")), "{value}");

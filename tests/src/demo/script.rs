@@ -33,9 +33,9 @@ pub fn scene(phase: Phase) -> Option<Scene> {
             deadline: seconds(30),
         }),
         Phase::Spike => Some(Scene {
-            rate: 300,
+            rate: 150,
             path: "/work?ms=2",
-            description: "300 requests/s, each burning 2 ms of CPU",
+            description: "150 requests/s, each burning 2 ms of CPU",
             deadline: seconds(90),
         }),
         Phase::Quiet => Some(Scene {

@@ -64,8 +64,7 @@ impl<'a> Show<'a> {
         if let Some(load) = self.load.take() {
             load.stop().await;
         }
-        let total = self.recorder.total();
-        let summary = Summary::of(&self.story, total.requests, total.failed());
+        let summary = Summary::of(&self.story, &self.recorder.total());
         Ok((self.story, summary))
     }
 

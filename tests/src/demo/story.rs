@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
+use crate::traffic::Tally;
+
 /// The acts of the show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -171,17 +173,20 @@ pub struct Summary {
     pub scaled_in: bool,
     /// The smallest number of replicas.
     pub min: i32,
+    /// Why requests failed, and how many each.
+    pub failures: Vec<(String, u64)>,
 }
 
 impl Summary {
     /// Sums up.
-    pub fn of(story: &Story, requests: u64, failed: u64) -> Self {
+    pub fn of(story: &Story, total: &Tally) -> Self {
         let spread = story.spread;
         let peak = spread.map_or(0, |(ready, _)| ready);
         let last = story.now().map(|sample| &sample.observed);
         Self {
-            requests,
-            failed,
+            requests: total.requests,
+            failed: total.failed(),
+            failures: total.failures(),
             spread,
             first_new_replica: story.first_new_replica,
             scaled_out: peak >= 3 * usize::try_from(story.min).unwrap_or(0),
@@ -254,6 +259,15 @@ pub(super) fn example() -> Story {
     story
 }
 
+/// A thousand requests, of which so many failed.
+#[cfg(test)]
+pub(super) fn thousand(failed: u64) -> Tally {
+    let mut tally = Tally::default();
+    tally.requests = 1000;
+    tally.by_status = [(200, 1000 - failed), (503, failed)].into();
+    tally
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -301,12 +315,15 @@ mod tests {
     #[test]
     fn only_a_show_without_a_failure_that_scaled_out_and_in_succeeded() {
         let story = Story { spread: Some((3, 2.0)), ..story() };
-        assert!(Summary::of(&story, 1000, 0).succeeded());
-        assert!(!Summary::of(&story, 1000, 1).succeeded());
-        assert!(!Summary::of(&Story { min: 2, ..story.clone() }, 1000, 0).succeeded(), "three are not 3 × 2");
+        assert!(Summary::of(&story, &thousand(0)).succeeded());
+        assert!(!Summary::of(&story, &thousand(1)).succeeded());
+        assert!(
+            !Summary::of(&Story { min: 2, ..story.clone() }, &thousand(0)).succeeded(),
+            "three are not 3 × 2"
+        );
         let mut unfinished = story;
         unfinished.samples.pop();
-        assert!(!Summary::of(&unfinished, 1000, 0).succeeded());
+        assert!(!Summary::of(&unfinished, &thousand(0)).succeeded());
     }
 
     #[test]

@@ -76,6 +76,13 @@ impl Tally {
         self.requests - succeeded
     }
 
+    /// Why requests failed, and how many each: statuses, then errors.
+    pub fn failures(&self) -> Vec<(String, u64)> {
+        let statuses = self.by_status.iter().filter(|(status, _)| !(200..300).contains(*status));
+        let statuses = statuses.map(|(status, count)| (format!("answered {status}"), *count));
+        statuses.chain(self.errors.iter().map(|(error, count)| (error.clone(), *count))).collect()
+    }
+
     /// The latency that so many percent of the requests did not exceed.
     pub fn percentile(&self, percent: f64) -> Duration {
         Duration::from_micros(self.latency.value_at_quantile(percent / 100.0))
@@ -177,7 +184,9 @@ mod tests {
         }
         let tally = recorder.total();
         assert_eq!((tally.requests, tally.failed()), (5, 3));
-        assert_eq!(tally.errors["reset"], 1);
+        let failures =
+            [("answered 404", 1), ("answered 503", 1), ("reset", 1)].map(|(why, n)| (why.to_owned(), n));
+        assert_eq!(tally.failures(), failures);
         assert_eq!(tally.percentile(99.0).as_millis(), 250);
     }
 
