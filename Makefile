@@ -31,7 +31,7 @@ demo: ## from nothing to a running show: cluster, images, charts, examples, a tr
 	@$(MAKE) tools-demo
 	@$(MAKE) -j2 cluster-binaries images
 	@for verb in cluster-up load; do $(MAKE) $$verb; done
-	@$(environment) $(step) "the demo" scripts/cargo-static run --quiet --package evenkeel-tests --bin demo
+	@$(environment) $(step) "the demo" "$${CARGO_TARGET_DIR:-target}/$$(uname -m)-unknown-linux-gnu/$${PROFILE:-fast-release}/demo"
 
 .PHONY: test
 test: ## everything: lint, unit and integration tests, charts, end to end on a cluster

@@ -28,7 +28,7 @@ pub struct Context {
     /// Writes statuses.
     pub statuses: Statuses,
     /// Publishes events.
-    pub events: Events,
+    pub events: Arc<Events>,
     /// Counters.
     pub metrics: Metrics,
     /// How proxies are started.

@@ -6,7 +6,6 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
 use futures::{StreamExt, stream};
 use kube::Resource;
 use kube::runtime::controller::{Action, Config, Controller};
@@ -18,6 +17,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tracing::{error, warn};
 
 use crate::caches::Guarded;
+use crate::conditions::reason;
 use crate::context::Context;
 use crate::error::Error;
 use crate::metrics::{Kind, Outcome};
@@ -54,19 +54,23 @@ impl Reconciled {
     }
 }
 
-/// How one object is reconciled.
-pub type Reconcile<K> = fn(Arc<Guarded<K>>, Arc<Context>) -> BoxFuture<'static, Result<Reconciled, Error>>;
+/// A kind that has a controller.
+pub trait Reconcile:
+    Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static
+{
+    /// Its name in metrics and logs.
+    const KIND: Kind;
+
+    /// Accepts the object if it is valid, and does nothing else.
+    fn accept(&self, context: &Context);
+
+    /// Brings the cluster to where the object wants it.
+    fn reconcile(&self, context: &Context) -> impl Future<Output = Result<Reconciled, Error>> + Send;
+}
 
 /// Reconciles what `inbox` names, for ever.
-pub async fn run<K>(
-    kind: Kind,
-    store: Store<Guarded<K>>,
-    inbox: Inbox<K>,
-    context: Arc<Context>,
-    reconcile: Reconcile<K>,
-) where
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
-{
+pub async fn run<K: Reconcile>(store: Store<Guarded<K>>, inbox: Inbox<K>, context: Arc<Context>) {
+    let kind = K::KIND;
     let retries = Arc::new(Retries::default());
     let attempt = {
         let retries = retries.clone();
@@ -75,7 +79,7 @@ pub async fn run<K>(
             async move {
                 let started = Instant::now();
                 let id = key(&*object).to_string();
-                let result = reconcile(object, context.clone()).await;
+                let result = reconcile(&object, &context).await;
                 context.metrics.reconciled(kind, outcome(&result), started.elapsed());
                 if result.is_ok() {
                     retries.forget(&id);
@@ -102,6 +106,16 @@ pub async fn run<K>(
             }
         })
         .await;
+}
+
+async fn reconcile<K: Reconcile>(object: &Guarded<K>, context: &Context) -> Result<Reconciled, Error> {
+    match &object.0 {
+        Ok(object) => object.reconcile(context).await,
+        Err(invalid) => {
+            context.events.publish(object, true, reason::MALFORMED, invalid.error.clone()).await;
+            Ok(Reconciled::Invalid)
+        }
+    }
 }
 
 fn outcome(result: &Result<Reconciled, Error>) -> Outcome {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use kube::Client;
+use kube::runtime::reflector::Store;
 use kube::runtime::reflector::store::WriterDropped;
 use prometheus_client::registry::Registry as Metrology;
 use tokio::task::JoinSet;
@@ -15,15 +16,15 @@ use tracing::{error, info};
 
 use crate::apply::Applier;
 use crate::args::Args;
-use crate::caches::Caches;
+use crate::caches::{Caches, Guarded};
 use crate::context::{Context, ProxySettings};
+use crate::controller::{self, Reconcile};
 use crate::events::Events;
-use crate::metrics::{Kind, Metrics};
+use crate::metrics::Metrics;
 use crate::plane::{self, Plane, Term};
 use crate::registry::{ObjectKey, Registry};
 use crate::status::Statuses;
-use crate::wakes::{Inboxes, Wakes};
-use crate::{controller, load_balancer, replica_service, target_group};
+use crate::wakes::{Inbox, Inboxes, Wakes};
 
 /// Parts that run until the term ends; each returns its name if it ends by itself, which it should not.
 pub type Parts = JoinSet<&'static str>;
@@ -135,14 +136,15 @@ async fn start(
 
 fn context(operator: &Operator, caches: Caches, registry: Arc<Registry>, plane: Plane) -> Context {
     let (client, args, metrics) = (&operator.client, &operator.args, &operator.metrics);
+    let events = Arc::new(Events::new(client.clone(), &args.pod_name, metrics.clone()));
     Context {
         client: client.clone(),
         caches,
         registry,
         plane,
         applier: Applier::new(client.clone(), metrics.clone()),
-        statuses: Statuses::new(client.clone(), metrics.clone()),
-        events: Events::new(client.clone(), &args.pod_name, metrics.clone()),
+        statuses: Statuses::new(client.clone(), events.clone(), metrics.clone()),
+        events,
         metrics: metrics.clone(),
         proxies: ProxySettings {
             image: args.proxy_image.clone(),
@@ -154,28 +156,19 @@ fn context(operator: &Operator, caches: Caches, registry: Arc<Registry>, plane: 
 /// Accepts everything that is valid, before anything is made from what is accepted: a snapshot without a target group
 /// that was not looked at yet would take it away from the proxies.
 fn prime(context: &Context) {
-    for object in context.caches.replica_services.state() {
-        if let Some(valid) =
-            object.0.as_ref().ok().and_then(|object| replica_service::validate::validate(object).ok())
-        {
-            replica_service::apply::register(&valid, context);
-        }
-    }
-    for object in context.caches.target_groups.state() {
-        if let Some(valid) =
-            object.0.as_ref().ok().and_then(|object| target_group::validate::validate(object).ok())
-        {
-            target_group::register(&valid, context);
-        }
-    }
-    for object in context.caches.load_balancers.state() {
-        if let Some(valid) =
-            object.0.as_ref().ok().and_then(|object| load_balancer::validate::validate(object).ok())
-        {
-            load_balancer::apply::register(&valid, context);
-        }
-    }
+    let caches = &context.caches;
+    accept(&caches.replica_services, context);
+    accept(&caches.target_groups, context);
+    accept(&caches.load_balancers, context);
     context.registry.set_complete();
+}
+
+fn accept<K: Reconcile>(store: &Store<Guarded<K>>, context: &Context) {
+    for object in store.state() {
+        if let Ok(object) = &object.0 {
+            object.accept(context);
+        }
+    }
 }
 
 /// Reconciles whatever proxies and autoscaler have news of.
@@ -201,24 +194,17 @@ async fn each(
 
 fn control(context: Arc<Context>, inboxes: Inboxes, parts: &mut Parts) {
     let Inboxes { load_balancers, target_groups, replica_services } = inboxes;
-    let caches = context.caches.clone();
-    let shared = context.clone();
-    parts.spawn(async move {
-        let reconcile = load_balancer::reconcile;
-        controller::run(Kind::LoadBalancer, caches.load_balancers, load_balancers, shared, reconcile).await;
-        "LoadBalancer controller"
-    });
-    let (caches, shared) = (context.caches.clone(), context.clone());
-    parts.spawn(async move {
-        let reconcile = target_group::reconcile;
-        controller::run(Kind::TargetGroup, caches.target_groups, target_groups, shared, reconcile).await;
-        "TargetGroup controller"
-    });
-    let caches = context.caches.clone();
-    parts.spawn(async move {
-        let reconcile = replica_service::reconcile;
-        controller::run(Kind::ReplicaService, caches.replica_services, replica_services, context, reconcile)
-            .await;
-        "ReplicaService controller"
-    });
+    let caches = &context.caches;
+    parts.spawn(controller(caches.load_balancers.clone(), load_balancers, context.clone()));
+    parts.spawn(controller(caches.target_groups.clone(), target_groups, context.clone()));
+    parts.spawn(controller(caches.replica_services.clone(), replica_services, context.clone()));
+}
+
+async fn controller<K: Reconcile>(
+    store: Store<Guarded<K>>,
+    inbox: Inbox<K>,
+    context: Arc<Context>,
+) -> &'static str {
+    controller::run(store, inbox, context).await;
+    std::any::type_name::<K>()
 }

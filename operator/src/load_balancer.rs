@@ -6,54 +6,46 @@ pub mod dereference;
 pub mod status;
 pub mod validate;
 
-use std::sync::Arc;
-
 use evenkeel_crds::v1alpha1::LoadBalancer;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use jiff::Timestamp;
 use kube::Resource;
+use tokio::time::Instant;
 
-use crate::caches::Guarded;
-use crate::conditions::reason;
 use crate::context::Context;
-use crate::controller::Reconciled;
+use crate::controller::{Reconcile, Reconciled};
 use crate::error::Error;
 use crate::finalizer;
 use crate::labels::DELETION_PROTECTION;
+use crate::metrics::Kind;
 
-/// Brings the cluster to where the object wants it.
-pub fn reconcile(
-    object: Arc<Guarded<LoadBalancer>>,
-    context: Arc<Context>,
-) -> BoxFuture<'static, Result<Reconciled, Error>> {
-    async move {
-        match &object.0 {
-            Ok(balancer) => reconcile_one(balancer, &context).await,
-            Err(invalid) => {
-                context.events.publish(&*object, true, reason::MALFORMED, invalid.error.clone()).await;
-                Ok(Reconciled::Invalid)
-            }
+impl Reconcile for LoadBalancer {
+    const KIND: Kind = Kind::LoadBalancer;
+
+    fn accept(&self, context: &Context) {
+        if let Ok(valid) = validate::validate(self) {
+            apply::register(&valid, context);
         }
     }
-    .boxed()
-}
 
-async fn reconcile_one(object: &LoadBalancer, context: &Context) -> Result<Reconciled, Error> {
-    let protected = object.spec.deletion_protection;
-    finalizer::ensure(&context.client, object, DELETION_PROTECTION, protected).await?;
-    if object.meta().deletion_timestamp.is_some() && !protected {
-        return Ok(Reconciled::Done); // What it owns goes with it.
+    async fn reconcile(&self, context: &Context) -> Result<Reconciled, Error> {
+        let protected = self.spec.deletion_protection;
+        finalizer::ensure(&context.client, self, DELETION_PROTECTION, protected).await?;
+        if self.meta().deletion_timestamp.is_some() && !protected {
+            return Ok(Reconciled::Done); // What it owns goes with it.
+        }
+        let found = dereference::dereference(self, context); // no client
+        let checked = validate::validate(self); // no client
+        let outcome = match &checked {
+            Ok(valid) => apply::apply(self, valid, &found, context).await?, // build inside, client
+            Err(_) => apply::Outcome::kept(&found),
+        };
+        let inputs = status::Inputs { object: self, checked: &checked, found: &found, outcome: &outcome };
+        let written = context
+            .statuses
+            .update(self, |old| status::status(&inputs, old, Timestamp::now()), Instant::now())
+            .await?;
+        Ok(if checked.is_err() { Reconciled::Invalid } else { Reconciled::Done }
+            .and(outcome.again())
+            .and(written))
     }
-    let found = dereference::dereference(object, context); // no client
-    let checked = validate::validate(object); // no client
-    let outcome = match &checked {
-        Ok(valid) => apply::apply(object, valid, &found, context).await?, // build inside, client
-        Err(_) => apply::Outcome::kept(&found),
-    };
-    let inputs = status::Inputs { object, checked: &checked, found: &found, outcome: &outcome };
-    let written = status::write(&inputs, context, Timestamp::now()).await?; // client
-    Ok(if checked.is_err() { Reconciled::Invalid } else { Reconciled::Done }
-        .and(outcome.again())
-        .and(written))
 }

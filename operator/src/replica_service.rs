@@ -6,61 +6,52 @@ pub mod dereference;
 pub mod status;
 pub mod validate;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_crds::v1alpha1::ReplicaService;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use jiff::Timestamp;
 use kube::Resource;
+use tokio::time::Instant;
 
 use self::dereference::Found;
-use crate::caches::Guarded;
-use crate::conditions::reason;
 use crate::context::Context;
-use crate::controller::Reconciled;
+use crate::controller::{Reconcile, Reconciled};
 use crate::deletion::{self, Leaving};
 use crate::error::Error;
 use crate::finalizer;
 use crate::labels::DRAIN;
+use crate::metrics::Kind;
 
-/// Brings the cluster to where the object wants it.
-pub fn reconcile(
-    object: Arc<Guarded<ReplicaService>>,
-    context: Arc<Context>,
-) -> BoxFuture<'static, Result<Reconciled, Error>> {
-    async move {
-        match &object.0 {
-            Ok(service) => reconcile_one(service, &context).await,
-            Err(invalid) => {
-                context.events.publish(&*object, true, reason::MALFORMED, invalid.error.clone()).await;
-                Ok(Reconciled::Invalid)
-            }
+impl Reconcile for ReplicaService {
+    const KIND: Kind = Kind::ReplicaService;
+
+    fn accept(&self, context: &Context) {
+        if let Ok(valid) = validate::validate(self) {
+            apply::register(&valid, context);
         }
     }
-    .boxed()
-}
 
-async fn reconcile_one(object: &ReplicaService, context: &Context) -> Result<Reconciled, Error> {
-    let now = Timestamp::now();
-    let found = dereference::dereference(object, context); // no client
-    let checked = validate::validate(object); // no client
-    if let Ok(valid) = &checked {
-        apply::register(valid, context);
+    async fn reconcile(&self, context: &Context) -> Result<Reconciled, Error> {
+        let now = Timestamp::now();
+        let found = dereference::dereference(self, context); // no client
+        let checked = validate::validate(self); // no client
+        if let Ok(valid) = &checked {
+            apply::register(valid, context);
+        }
+        let leaving = leaving(self, &found, now);
+        let keeps = leaving.map_or(!found.balancers.is_empty(), |leaving| leaving != Leaving::Gone);
+        finalizer::ensure(&context.client, self, DRAIN, keeps).await?; // client
+        let outcome = match (&checked, leaving) {
+            (_, Some(Leaving::Gone)) => return Ok(Reconciled::Done),
+            (Ok(valid), None) => apply::apply(self, valid, &found, context).await?, // build inside, client
+            (Ok(_), Some(Leaving::Draining)) | (Err(_), _) => apply::Outcome::kept(&found),
+        };
+        let inputs = status::Inputs { object: self, checked: &checked, found: &found, outcome: &outcome };
+        let written =
+            context.statuses.update(self, |old| status::status(&inputs, old, now), Instant::now()).await?;
+        let again = leaving.map_or(Reconciled::Done, Leaving::again);
+        Ok(if checked.is_err() { Reconciled::Invalid } else { Reconciled::Done }.and(again).and(written))
     }
-    let leaving = leaving(object, &found, now);
-    let keeps = leaving.map_or(!found.balancers.is_empty(), |leaving| leaving != Leaving::Gone);
-    finalizer::ensure(&context.client, object, DRAIN, keeps).await?; // client
-    let outcome = match (&checked, leaving) {
-        (_, Some(Leaving::Gone)) => return Ok(Reconciled::Done),
-        (Ok(valid), None) => apply::apply(object, valid, &found, context).await?, // build inside, client
-        (Ok(_), Some(Leaving::Draining)) | (Err(_), _) => apply::Outcome::kept(&found),
-    };
-    let inputs = status::Inputs { object, checked: &checked, found: &found, outcome: &outcome };
-    let written = status::write(&inputs, context, now).await?; // client
-    let again = leaving.map_or(Reconciled::Done, Leaving::again);
-    Ok(if checked.is_err() { Reconciled::Invalid } else { Reconciled::Done }.and(again).and(written))
 }
 
 fn leaving(object: &ReplicaService, found: &Found, now: Timestamp) -> Option<Leaving> {

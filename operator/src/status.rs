@@ -1,9 +1,12 @@
-//! Writes statuses: only when they changed, and not too often.
+//! Writes statuses: only when they changed, and not too often; and tells of their transitions.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use evenkeel_crds::v1alpha1::HasConditions;
 use kube::api::{Patch, PatchParams};
+use kube::core::object::HasStatus;
 use kube::{Api, Client, Resource};
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -11,7 +14,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::controller::Reconciled;
 use crate::error::{Error, request};
+use crate::events::Events;
 use crate::labels::MANAGER;
 use crate::metrics::{Metrics, WriteOutcome};
 use crate::registry::ObjectKey;
@@ -25,70 +30,62 @@ const BURST: u32 = 4;
 /// Writes statuses and remembers what it wrote: the caches are always a little behind.
 pub struct Statuses {
     client: Client,
+    events: Arc<Events>,
     metrics: Metrics,
     written: Mutex<HashMap<(String, ObjectKey), Written>>,
 }
 
+#[derive(Clone)]
 struct Written {
     uid: Option<String>,
     status: Value,
     pace: Pace,
 }
 
-/// What became of a status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// It is what stands there already.
-    Unchanged,
-    /// It stands there now.
-    Written,
-    /// It changed too often; try again after so long.
-    TooSoon(Duration),
-}
-
 impl Statuses {
     /// Without any memory.
-    pub fn new(client: Client, metrics: Metrics) -> Self {
-        Self { client, metrics, written: Mutex::default() }
+    pub fn new(client: Client, events: Arc<Events>, metrics: Metrics) -> Self {
+        Self { client, events, metrics, written: Mutex::default() }
     }
 
-    /// The status that was written last, or else `cached`.
-    pub fn last<K, S>(&self, object: &K, cached: Option<&S>) -> S
-    where
-        K: Resource<DynamicType = ()>,
-        S: DeserializeOwned + Clone + Default,
-    {
-        let written = self.written.lock();
-        let last = written.get(&id(object)).filter(|last| last.uid == object.meta().uid);
-        last.and_then(|last| serde_json::from_value(last.status.clone()).ok())
-            .or_else(|| cached.cloned())
-            .unwrap_or_default()
-    }
-
-    /// Writes `status` if it differs from `last`.
-    pub async fn write<K, S>(&self, object: &K, last: &S, status: &S, now: Instant) -> Result<Outcome, Error>
+    /// Writes what `new` makes of the last status if it differs from it, and tells of the conditions that changed.
+    /// Later when the object changed too often.
+    ///
+    /// # Errors
+    /// When the API server does not take it.
+    pub async fn update<K>(
+        &self,
+        object: &K,
+        new: impl FnOnce(&K::Status) -> K::Status,
+        now: Instant,
+    ) -> Result<Reconciled, Error>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-        K: DeserializeOwned + Clone + std::fmt::Debug,
-        S: Serialize + PartialEq,
+        K: HasStatus + DeserializeOwned + Clone + std::fmt::Debug,
+        K::Status: HasConditions + Serialize + DeserializeOwned + Clone + Default + PartialEq,
     {
-        if last == status {
-            return Ok(Outcome::Unchanged);
-        }
         let (id, uid) = (id(object), object.meta().uid.clone());
-        let mut pace = self
-            .written
-            .lock()
-            .get(&id)
-            .filter(|last| last.uid == uid)
-            .map_or_else(|| Pace::new(now), |last| last.pace);
-        if let Err(wait) = pace.take(now) {
-            return Ok(Outcome::TooSoon(wait));
+        let last = self.last(object);
+        let old = last.as_ref().and_then(|last| serde_json::from_value(last.status.clone()).ok());
+        let old: K::Status = old.or_else(|| object.status().cloned()).unwrap_or_default();
+        let new = new(&old);
+        if old == new {
+            return Ok(Reconciled::Done);
         }
-        let status = serde_json::to_value(status).unwrap_or_default();
+        let mut pace = last.map_or_else(|| Pace::new(now), |last| last.pace);
+        if let Err(wait) = pace.take(now) {
+            return Ok(Reconciled::Later(wait));
+        }
+        let status = serde_json::to_value(&new).unwrap_or_default();
         self.patch(object, &status).await?;
         self.written.lock().insert(id, Written { uid, status, pace });
-        Ok(Outcome::Written)
+        self.events.transitions(object, old.conditions(), new.conditions()).await;
+        Ok(Reconciled::Done)
+    }
+
+    fn last<K: Resource<DynamicType = ()>>(&self, object: &K) -> Option<Written> {
+        let written = self.written.lock();
+        written.get(&id(object)).filter(|last| last.uid == object.meta().uid).cloned()
     }
 
     async fn patch<K>(&self, object: &K, status: &Value) -> Result<(), Error>

@@ -7,54 +7,48 @@ pub mod validate;
 use std::sync::Arc;
 
 use evenkeel_crds::v1alpha1::TargetGroup;
-use futures::FutureExt;
-use futures::future::BoxFuture;
 use jiff::Timestamp;
 use kube::Resource;
+use tokio::time::Instant;
 
 use self::dereference::Found;
-use crate::caches::Guarded;
-use crate::conditions::reason;
 use crate::context::Context;
-use crate::controller::Reconciled;
+use crate::controller::{Reconcile, Reconciled};
 use crate::deletion::{self, Leaving};
 use crate::error::Error;
 use crate::finalizer;
 use crate::labels::DRAIN;
+use crate::metrics::Kind;
 use crate::registry::ValidTargetGroup;
 
-/// Brings the cluster to where the object wants it.
-pub fn reconcile(
-    object: Arc<Guarded<TargetGroup>>,
-    context: Arc<Context>,
-) -> BoxFuture<'static, Result<Reconciled, Error>> {
-    async move {
-        match &object.0 {
-            Ok(group) => reconcile_one(group, &context).await,
-            Err(invalid) => {
-                context.events.publish(&*object, true, reason::MALFORMED, invalid.error.clone()).await;
-                Ok(Reconciled::Invalid)
-            }
+impl Reconcile for TargetGroup {
+    const KIND: Kind = Kind::TargetGroup;
+
+    fn accept(&self, context: &Context) {
+        if let Ok(valid) = validate::validate(self) {
+            register(&valid, context);
         }
     }
-    .boxed()
-}
 
-async fn reconcile_one(object: &TargetGroup, context: &Context) -> Result<Reconciled, Error> {
-    let now = Timestamp::now();
-    let found = dereference::dereference(object, context); // no client
-    let checked = validate::validate(object); // no client
-    if let Ok(valid) = &checked {
-        register(valid, context);
+    async fn reconcile(&self, context: &Context) -> Result<Reconciled, Error> {
+        let now = Timestamp::now();
+        let found = dereference::dereference(self, context); // no client
+        let checked = validate::validate(self); // no client
+        if let Ok(valid) = &checked {
+            register(valid, context);
+        }
+        let leaving = leaving(self, &found, now);
+        finalizer::ensure(&context.client, self, DRAIN, keeps(self, &found, leaving)).await?; // client
+        if leaving == Some(Leaving::Gone) {
+            return Ok(Reconciled::Done);
+        }
+        let written = context
+            .statuses
+            .update(self, |old| status::status(self, &checked, &found, old, now), Instant::now())
+            .await?;
+        let again = leaving.map_or(Reconciled::Done, Leaving::again);
+        Ok(if checked.is_err() { Reconciled::Invalid } else { Reconciled::Done }.and(again).and(written))
     }
-    let leaving = leaving(object, &found, now);
-    finalizer::ensure(&context.client, object, DRAIN, keeps(object, &found, leaving)).await?; // client
-    if leaving == Some(Leaving::Gone) {
-        return Ok(Reconciled::Done);
-    }
-    let written = status::write(object, &checked, &found, context, now).await?; // client
-    let again = leaving.map_or(Reconciled::Done, Leaving::again);
-    Ok(if checked.is_err() { Reconciled::Invalid } else { Reconciled::Done }.and(again).and(written))
 }
 
 /// Whether the object must not go without us: while somebody forwards to it, or while it drains.

@@ -12,7 +12,7 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Client, Resource, ResourceExt as _};
 use serde_json::json;
 
-use crate::conditions::{self, HasConditions, Watchable};
+use crate::conditions::{self, Conditioned, Watchable};
 use crate::environment::{Environment, SYSTEM};
 use crate::ports::{Lease, NodePort};
 use crate::{fixtures, install};

@@ -4,9 +4,10 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use evenkeel_crds::v1alpha1::{LoadBalancer, ReplicaService, StatusCondition, TargetGroup};
+use evenkeel_crds::v1alpha1::{HasConditions, StatusCondition};
 use futures::StreamExt as _;
 use kube::api::Api;
+use kube::core::object::HasStatus;
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
@@ -23,17 +24,9 @@ pub trait Watchable: Resource + Clone + Debug + Serialize + DeserializeOwned + S
 impl<K: Resource + Clone + Debug + Serialize + DeserializeOwned + Send + 'static> Watchable for K {}
 
 /// Kinds with conditions in their status.
-pub trait HasConditions: Resource {
-    /// The conditions; none without a status.
-    fn conditions(&self) -> &[StatusCondition];
-
+pub trait Conditioned: Resource {
     /// The condition of that type, if it describes the current generation.
-    fn condition(&self, type_: &str) -> Option<&StatusCondition> {
-        self.conditions()
-            .iter()
-            .find(|condition| condition.type_ == type_)
-            .filter(|condition| condition.observed_generation >= self.meta().generation)
-    }
+    fn condition(&self, type_: &str) -> Option<&StatusCondition>;
 
     /// Whether the condition of that type is true, of the current generation.
     fn is(&self, type_: &str) -> bool {
@@ -47,16 +40,15 @@ pub trait HasConditions: Resource {
     }
 }
 
-macro_rules! has_conditions {
-    ($($kind:ty),*) => {$(
-        impl HasConditions for $kind {
-            fn conditions(&self) -> &[StatusCondition] {
-                self.status.as_ref().map_or(&[], |status| &status.conditions)
-            }
-        }
-    )*};
+impl<K: Resource + HasStatus<Status: HasConditions>> Conditioned for K {
+    fn condition(&self, type_: &str) -> Option<&StatusCondition> {
+        self.status()?
+            .conditions()
+            .iter()
+            .find(|condition| condition.type_ == type_)
+            .filter(|condition| condition.observed_generation >= self.meta().generation)
+    }
 }
-has_conditions!(LoadBalancer, TargetGroup, ReplicaService);
 
 /// Waits until `holds` is true of the object, and returns the object as it is then.
 ///
@@ -133,6 +125,7 @@ fn describe<K: Watchable>(object: &K) -> String {
 mod tests {
     use super::*;
     use anyhow::ensure;
+    use evenkeel_crds::v1alpha1::LoadBalancer;
 
     #[tokio::test(start_paused = true)]
     async fn what_never_succeeds_is_given_up_with_its_last_error() {

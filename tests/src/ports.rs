@@ -10,7 +10,7 @@ use kube::api::{Api, ListParams};
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use crate::conditions::eventually;
-use crate::traffic::http;
+use crate::traffic::{self, Load, Pace, Recorder, http};
 
 /// 30080 is the demo's.
 const NODE_PORTS: std::ops::RangeInclusive<u16> = 30081..=30089;
@@ -35,6 +35,11 @@ impl NodePort {
     /// The URL of a path.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address())
+    }
+
+    /// Begins to ask for `/` by HTTP/1.1.
+    pub fn load(&self, pace: Pace) -> Load {
+        Load::start(&traffic::Client::http1(self.url("/")), pace, Recorder::default())
     }
 
     /// Waits for any answer by HTTP: a load balancer is ready a moment before the last node has heard of its Service.

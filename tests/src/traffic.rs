@@ -63,14 +63,19 @@ impl Load {
         self.recorder.total()
     }
 
-    /// Waits until so many requests have an outcome.
+    /// Waits until so many further requests have an outcome.
     ///
     /// # Errors
     /// After [`DEADLINE`].
-    pub async fn reached(&self, requests: u64) -> Result<()> {
-        eventually(&format!("{requests} requests"), async || {
+    pub async fn further(&self, requests: u64) -> Result<()> {
+        let before = self.tally().requests;
+        eventually(&format!("{requests} further requests"), async || {
             let tally = self.tally();
-            ensure!(tally.requests >= requests, "only {tally}");
+            ensure!(
+                tally.requests >= before + requests,
+                "only {} further ones; {tally}",
+                tally.requests - before
+            );
             Ok(())
         })
         .await
@@ -82,6 +87,16 @@ impl Load {
         self.tasks.close();
         self.tasks.wait().await;
         self.recorder.total()
+    }
+
+    /// As [`Self::stop`], for requests none of which may have failed.
+    ///
+    /// # Errors
+    /// With everything that was counted, when one failed.
+    pub async fn succeeded(self) -> Result<Tally> {
+        let tally = self.stop().await;
+        ensure!(tally.failed() == 0, "{tally}");
+        Ok(tally)
     }
 
     fn send_at(&self, client: Client, rate: u32) {

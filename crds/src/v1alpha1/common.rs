@@ -14,6 +14,12 @@ pub const GROUP: &str = "evenkeel.dev";
 /// Names that are used in labels and in the names of other objects: RFC 1123 labels.
 pub(super) const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 
+/// Statuses with conditions.
+pub trait HasConditions {
+    /// The conditions.
+    fn conditions(&self) -> &[StatusCondition];
+}
+
 /// A reference to another object in the same namespace.
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]

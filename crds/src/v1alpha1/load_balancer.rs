@@ -8,7 +8,9 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::common::{DNS_LABEL, Duration, StatusCondition, duration_between, networks, seconds};
+use super::common::{
+    DNS_LABEL, Duration, HasConditions, StatusCondition, duration_between, networks, seconds,
+};
 
 /// A load balancer: ports that are listened on, and rules that say which target group answers.
 #[derive(CustomResource, Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
@@ -376,6 +378,12 @@ pub struct LoadBalancerStatus {
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<StatusCondition>,
+}
+
+impl HasConditions for LoadBalancerStatus {
+    fn conditions(&self) -> &[StatusCondition] {
+        &self.conditions
+    }
 }
 
 /// How many proxies there are.

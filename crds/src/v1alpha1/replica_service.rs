@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{DNS_LABEL, Duration, StatusCondition, duration_between, seconds};
+use super::common::{DNS_LABEL, Duration, HasConditions, StatusCondition, duration_between, seconds};
 
 /// A service: replicas of one pod, between a minimum and a maximum, as many as its load needs.
 #[derive(CustomResource, Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
@@ -207,6 +207,12 @@ pub struct ReplicaServiceStatus {
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<StatusCondition>,
+}
+
+impl HasConditions for ReplicaServiceStatus {
+    fn conditions(&self) -> &[StatusCondition] {
+        &self.conditions
+    }
 }
 
 /// A change of the number of replicas.

@@ -8,7 +8,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Duration, LocalReference, StatusCondition, duration_between, seconds};
+use super::common::{Duration, HasConditions, LocalReference, StatusCondition, duration_between, seconds};
 
 /// A group of targets that answer the same requests.
 #[derive(CustomResource, Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
@@ -195,6 +195,12 @@ pub struct TargetGroupStatus {
     #[serde(default)]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     pub conditions: Vec<StatusCondition>,
+}
+
+impl HasConditions for TargetGroupStatus {
+    fn conditions(&self) -> &[StatusCondition] {
+        &self.conditions
+    }
 }
 
 /// How many targets there are, by state.

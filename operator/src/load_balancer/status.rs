@@ -1,4 +1,4 @@
-//! What a LoadBalancer says of itself. Pure, but for [`write`].
+//! What a LoadBalancer says of itself. Pure.
 
 use std::collections::BTreeSet;
 
@@ -8,16 +8,11 @@ use evenkeel_proxy_api::snapshot::{self, TargetProtocol};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Service;
 use kube::{Resource, ResourceExt};
-use tokio::time::Instant;
 
 use super::apply::Outcome;
 use super::dereference::{Found, Group};
 use super::validate::Valid;
 use crate::conditions::{Verdict, kind, merge, no, reason, yes};
-use crate::context::Context;
-use crate::controller::Reconciled;
-use crate::error::Error;
-use crate::status;
 use crate::validation::Problems;
 
 /// Everything that a status is made of.
@@ -30,21 +25,6 @@ pub struct Inputs<'a> {
     pub found: &'a Found,
     /// What became of what it owns.
     pub outcome: &'a Outcome,
-}
-
-/// Writes the status if it changed, and tells of transitions.
-pub async fn write(inputs: &Inputs<'_>, context: &Context, now: Timestamp) -> Result<Reconciled, Error> {
-    let object = inputs.object;
-    let old: LoadBalancerStatus = context.statuses.last(object, object.status.as_ref());
-    let new = status(inputs, &old, now);
-    match context.statuses.write(object, &old, &new, Instant::now()).await? {
-        status::Outcome::Unchanged => Ok(Reconciled::Done),
-        status::Outcome::TooSoon(wait) => Ok(Reconciled::Later(wait)),
-        status::Outcome::Written => {
-            context.events.transitions(object, &old.conditions, &new.conditions).await;
-            Ok(Reconciled::Done)
-        }
-    }
 }
 
 /// The status as it is now.

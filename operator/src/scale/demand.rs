@@ -20,18 +20,18 @@ pub(super) fn propose(policy: &ValidPolicy, replicas: &[Replica], current: i32) 
     if out > base * (1.0 + TOLERANCE) {
         let wanted = ceil(out);
         let message = format!(
-            "policy {name}: CPU in use is that of {out:.1} replicas at {cpu_target_percent} %, {wanted} are needed"
+            "policy {name}: CPU in use is that of {out:.1} replicas at {cpu_target_percent} %: {wanted} needed"
         );
         Step::new(wanted, "CPUUtilizationAboveTarget", message)
     } else if into < base * (1.0 - TOLERANCE) {
         let wanted = ceil(into);
         let message = format!(
-            "policy {name}: CPU in use is that of {into:.1} replicas at {cpu_target_percent} %, {wanted} are enough"
+            "policy {name}: CPU in use is that of {into:.1} replicas at {cpu_target_percent} %: {wanted} needed"
         );
         Step::new(wanted, "CPUUtilizationBelowTarget", message)
     } else {
         let message = format!(
-            "policy {name}: CPU in use is that of {out:.1} replicas at {cpu_target_percent} %, {current} is right"
+            "policy {name}: CPU in use is that of {out:.1} replicas at {cpu_target_percent} %: {current} is right"
         );
         Step::new(current, "WithinTolerance", message)
     }

@@ -20,7 +20,7 @@ pub(super) fn step(inputs: &Inputs<'_>, step: Step, now: Instant) -> (Step, Opti
         return (step, None);
     }
     let message = format!(
-        "{} replicas are called for; from {began_with}, at most {most} are reached within {} s",
+        "the number called for is {}; from {began_with}, at most {most} are reached within {} s",
         step.replicas,
         PERIOD.as_secs()
     );
@@ -36,6 +36,6 @@ pub(super) fn clamp(inputs: &Inputs<'_>, step: Step) -> (Step, Option<Finding>) 
     } else {
         return (step, None);
     };
-    let message = format!("{} replicas are called for, but {bound} is {replicas}", step.replicas);
+    let message = format!("the number called for is {}, but {bound} is {replicas}", step.replicas);
     (Step::new(replicas, reason, message.clone()), Some(Finding::yes(reason, message)))
 }

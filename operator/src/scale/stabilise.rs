@@ -27,7 +27,7 @@ fn limit(
         return (step, None);
     }
     let message = format!(
-        "{} replicas are called for, but {replicas} were within the last {} s",
+        "the number called for is {}, but it was {replicas} within the last {} s",
         step.replicas,
         window.as_secs()
     );

@@ -1,41 +1,16 @@
-//! What a TargetGroup says of itself. Pure, but for [`write`].
+//! What a TargetGroup says of itself. Pure.
 
 use evenkeel_crds::v1alpha1::{TargetCounts, TargetGroup, TargetGroupStatus, TargetHealth, TargetState};
 use jiff::Timestamp;
 use kube::Resource;
-use tokio::time::Instant;
 
 use super::dereference::{Found, Source};
 use crate::conditions::{Verdict, kind, merge, no, reason, unknown, yes};
-use crate::context::Context;
-use crate::controller::Reconciled;
-use crate::error::Error;
 use crate::registry::ValidTargetGroup;
-use crate::status;
 use crate::validation::Problems;
 
 /// Targets that are listed at most; the counts count all.
 const LISTED: usize = 100;
-
-/// Writes the status if it changed, and tells of transitions.
-pub async fn write(
-    object: &TargetGroup,
-    checked: &Result<ValidTargetGroup, Problems>,
-    found: &Found,
-    context: &Context,
-    now: Timestamp,
-) -> Result<Reconciled, Error> {
-    let old: TargetGroupStatus = context.statuses.last(object, object.status.as_ref());
-    let new = status(object, checked, found, &old, now);
-    match context.statuses.write(object, &old, &new, Instant::now()).await? {
-        status::Outcome::Unchanged => Ok(Reconciled::Done),
-        status::Outcome::TooSoon(wait) => Ok(Reconciled::Later(wait)),
-        status::Outcome::Written => {
-            context.events.transitions(object, &old.conditions, &new.conditions).await;
-            Ok(Reconciled::Done)
-        }
-    }
-}
 
 /// The status as it is now.
 pub fn status(

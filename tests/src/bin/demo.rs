@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_crds::v1alpha1::{LoadBalancer, ReplicaService, TargetGroup};
-use evenkeel_tests::conditions::{self, HasConditions as _};
+use evenkeel_tests::conditions::{self, Conditioned as _};
 use evenkeel_tests::demo::manifest::Manifest;
 use evenkeel_tests::demo::observe::Observer;
 use evenkeel_tests::demo::picture;

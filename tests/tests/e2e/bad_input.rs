@@ -3,9 +3,9 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use evenkeel_crds::v1alpha1::{LoadBalancer, ReplicaService};
 use evenkeel_tests::cluster::with_namespace;
-use evenkeel_tests::conditions::HasConditions as _;
+use evenkeel_tests::conditions::Conditioned as _;
 use evenkeel_tests::fixtures::{named, rule, web};
-use evenkeel_tests::traffic::{Client, Load, Pace, Recorder, http};
+use evenkeel_tests::traffic::{Pace, http};
 use serde_json::json;
 
 #[tokio::test]
@@ -13,8 +13,7 @@ use serde_json::json;
 async fn a_pod_template_that_the_cluster_refuses_leaves_the_replicas_serving() -> Result<()> {
     with_namespace("template", async |ns| {
         let port = ns.serve_web(2).await?;
-        let load = Load::start(&Client::http1(port.url("/")), Pace::Rate(20), Recorder::default());
-        let before = load.tally().requests;
+        let load = port.load(Pace::Rate(20));
         let broken = json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": ""}]}}}});
         ns.patch::<ReplicaService>("web", broken).await?;
         let service = ns
@@ -24,13 +23,12 @@ async fn a_pod_template_that_the_cluster_refuses_leaves_the_replicas_serving() -
             .await?;
         let message = service.condition("Accepted").map(|c| c.message.clone()).unwrap_or_default();
         ensure!(message.contains("image"), "the message does not name the field: {message}");
-        load.reached(before + 100).await?;
+        load.further(100).await?;
         let mut good = web(&ns.environment.demo_app_image)?;
         good.spec.scaling.min = 3;
         ns.apply(&good).await?;
         ns.until_healthy("web", 3).await?;
-        let tally = load.stop().await;
-        ensure!(tally.failed() == 0, "{tally}");
+        load.succeeded().await?;
         Ok(())
     })
     .await

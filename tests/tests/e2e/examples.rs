@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_crds::v1alpha1::LoadBalancer;
 use evenkeel_tests::cluster::with_namespace;
-use evenkeel_tests::conditions::{HasConditions as _, until};
+use evenkeel_tests::conditions::{Conditioned as _, until};
 use evenkeel_tests::demo::manifest::with_image;
 use evenkeel_tests::environment::repository;
 use kube::ResourceExt as _;

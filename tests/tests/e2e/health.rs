@@ -3,9 +3,9 @@
 use anyhow::{Result, ensure};
 use evenkeel_crds::v1alpha1::TargetGroup;
 use evenkeel_tests::cluster::{Namespace, with_namespace};
-use evenkeel_tests::conditions::{HasConditions as _, eventually};
+use evenkeel_tests::conditions::{Conditioned as _, eventually};
 use evenkeel_tests::ports::NodePort;
-use evenkeel_tests::traffic::{Client, Load, Pace, Recorder, Tally, http};
+use evenkeel_tests::traffic::{Pace, Tally, http};
 use http_body_util::Full;
 use hyper::Request;
 
@@ -24,8 +24,8 @@ async fn until_unhealthy(ns: &Namespace, count: i32) -> Result<TargetGroup> {
 }
 
 async fn ask(port: &NodePort, requests: u64) -> Result<Tally> {
-    let load = Load::start(&Client::http1(port.url("/")), Pace::Connections(2), Recorder::default());
-    load.reached(requests).await?;
+    let load = port.load(Pace::Connections(2));
+    load.further(requests).await?;
     Ok(load.stop().await)
 }
 

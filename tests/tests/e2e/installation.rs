@@ -2,12 +2,13 @@
 
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_crds::v1alpha1::{LoadBalancer, ReplicaService};
-use evenkeel_tests::cluster::alone;
-use evenkeel_tests::conditions::{DEADLINE, HasConditions as _, eventually};
+use evenkeel_tests::cluster::{Namespace, alone};
+use evenkeel_tests::conditions::{Conditioned as _, eventually};
 use evenkeel_tests::environment::SYSTEM;
 use evenkeel_tests::fixtures::{answering, web};
 use evenkeel_tests::install::{RELEASE, install};
-use evenkeel_tests::traffic::{self, Load, Pace, Recorder, http};
+use evenkeel_tests::ports::NodePort;
+use evenkeel_tests::traffic::{Pace, http};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Client;
@@ -21,7 +22,7 @@ const METRICS_API: &str = "v1beta1.metrics.k8s.io";
 async fn without_the_operator_everything_serves_and_a_new_installation_takes_over() -> Result<()> {
     alone("uninstall", async |ns| {
         let port = ns.serve_web(2).await?;
-        let load = Load::start(&traffic::Client::http1(port.url("/")), Pace::Rate(50), Recorder::default());
+        let load = port.load(Pace::Rate(50));
         ns.environment.helm(["uninstall", RELEASE, "--namespace", SYSTEM, "--wait"]).await?;
         let kept = async {
             let crds = ns.environment.kubectl(["get", "crd", "-o", "name"]).await?;
@@ -31,7 +32,7 @@ async fn without_the_operator_everything_serves_and_a_new_installation_takes_ove
             let objects =
                 ns.kubectl(&["get", "loadbalancers,targetgroups,replicaservices", "-o", "name"]).await?;
             ensure!(objects.lines().count() == 3, "objects are gone:\n{objects}");
-            load.reached(load.tally().requests + 100).await
+            load.further(100).await
         }
         .await;
         install(&ns.environment, &[]).await?; // in any case: others need it
@@ -40,8 +41,7 @@ async fn without_the_operator_everything_serves_and_a_new_installation_takes_ove
         ns.apply(&answering(port.number, "new")?).await?;
         ns.until_programmed("shop").await?;
         ensure!(http::get(&port.url("/")).await?.body() == "new");
-        let tally = load.stop().await;
-        ensure!(tally.failed() == 0, "{tally}");
+        load.succeeded().await?;
         Ok(())
     })
     .await
@@ -54,23 +54,12 @@ async fn an_upgrade_of_the_chart_disturbs_no_request_and_restarts_no_replica() -
         let port = ns.serve_web(2).await?;
         let pods = ["get", "pods", "-o", "jsonpath={.items[*].metadata.uid}"];
         let before = ns.kubectl(&pods).await?;
-        let load = Load::start(&traffic::Client::http1(port.url("/")), Pace::Rate(50), Recorder::default());
+        let load = port.load(Pace::Rate(50));
         // any change of the operator's pods will do
-        ns.environment
-            .kubectl(["--namespace", SYSTEM, "rollout", "restart", "deployment/evenkeel-operator"])
-            .await?;
+        rollout(ns, &["restart"]).await?;
         let upgraded = install(&ns.environment, &[]).await?;
         ensure!(upgraded.contains("STATUS: deployed"), "{upgraded}");
-        ns.environment
-            .kubectl([
-                "--namespace",
-                SYSTEM,
-                "rollout",
-                "status",
-                "deployment/evenkeel-operator",
-                "--timeout=60s",
-            ])
-            .await?;
+        until_rolled_out(ns).await?;
         let mut service = web(&ns.environment.demo_app_image)?;
         service.spec.scaling.min = 3;
         ns.apply(&service).await?;
@@ -80,8 +69,7 @@ async fn an_upgrade_of_the_chart_disturbs_no_request_and_restarts_no_replica() -
             before.split(' ').all(|uid| after.contains(uid)),
             "pods were replaced: {before} became {after}"
         );
-        let tally = load.stop().await;
-        ensure!(tally.failed() == 0, "{tally}");
+        load.succeeded().await?;
         Ok(())
     })
     .await
@@ -92,7 +80,7 @@ async fn an_upgrade_of_the_chart_disturbs_no_request_and_restarts_no_replica() -
 async fn another_operator_takes_over_when_the_leader_dies() -> Result<()> {
     alone("leader", async |ns| {
         let port = ns.serve_web(2).await?;
-        let load = Load::start(&traffic::Client::http1(port.url("/")), Pace::Rate(50), Recorder::default());
+        let load = port.load(Pace::Rate(50));
         let first = leader(&ns.client).await?;
         let pods: Api<Pod> = Api::namespaced(ns.client.clone(), SYSTEM);
         pods.delete(&first, &DeleteParams::default().grace_period(0))
@@ -107,19 +95,8 @@ async fn another_operator_takes_over_when_the_leader_dies() -> Result<()> {
         ns.apply(&answering(port.number, "from the new leader")?).await?;
         ns.until("shop", "programmed by the new leader", |shop: &LoadBalancer| shop.is("Programmed")).await?;
         ensure!(http::get(&port.url("/")).await?.body() == "from the new leader");
-        let tally = load.stop().await;
-        ensure!(tally.failed() == 0, "{tally}");
-        ns.environment
-            .kubectl([
-                "--namespace",
-                SYSTEM,
-                "rollout",
-                "status",
-                "deployment/evenkeel-operator",
-                "--timeout=60s",
-            ])
-            .await?;
-        Ok(())
+        load.succeeded().await?;
+        until_rolled_out(ns).await
     })
     .await
 }
@@ -128,46 +105,55 @@ async fn another_operator_takes_over_when_the_leader_dies() -> Result<()> {
 #[ignore = "needs a cluster: make e2e"]
 async fn without_the_metrics_api_nothing_scales_in_and_it_is_said_what_to_install() -> Result<()> {
     alone("metrics", async |ns| {
-        let mut service = web(&ns.environment.demo_app_image)?;
-        service.spec.scaling.policies = serde_json::from_value(json!([
-            {"name": "cpu", "targetTracking": {"metric": "CPUUtilization", "targetPercent": 50}}
-        ]))?;
-        service.spec.scaling.scale_in.stabilization = std::time::Duration::from_secs(1).into();
-        ns.apply(&service).await?;
+        let port = ns.serve_web(2).await?;
+        let policies =
+            json!([{"name": "cpu", "targetTracking": {"metric": "CPUUtilization", "targetPercent": 50}}]);
+        let scaling = json!({"policies": policies, "scaleIn": {"stabilization": "1s"}});
+        ns.patch::<ReplicaService>("web", json!({"spec": {"scaling": scaling}})).await?;
         ns.until("web", "scaled by its policy", |web: &ReplicaService| web.is("ScalingActive")).await?;
         let definition = ns.environment.kubectl(["get", "apiservice", METRICS_API, "-o", "yaml"]).await?;
         ns.environment.kubectl(["delete", "apiservice", METRICS_API]).await?;
-        let told = async {
-            let service = ns.until("web", "without metrics", |web: &ReplicaService| {
-                web.condition("ScalingActive").is_some_and(|c| c.status == "False")
-            });
-            let service = service.await?;
-            let message = service.condition("ScalingActive").map(|c| c.message.clone()).unwrap_or_default();
-            ensure!(
-                message.contains("metrics-server"),
-                "the message does not say what to install: {message}"
-            );
-            ns.kubectl(&["scale", "replicaservice/web", "--replicas=4"]).await?;
-            ns.until("web", "at 4 by hand", |web: &ReplicaService| {
-                web.status.as_ref().is_some_and(|status| status.ready_replicas == 4)
-            })
-            .await
-        }
-        .await;
+        let outage = idle_replicas_stay(ns, &port).await;
         let manifest = without_server_fields(&definition);
         ns.environment.kubectl_with_input(["create"], &manifest).await?; // in any case: others need it
-        told?;
-        // Idle replicas are let go again only now that there are metrics.
-        let service = ns
-            .until("web", "back at its minimum", |web: &ReplicaService| {
-                web.status.as_ref().is_some_and(|status| status.desired_replicas == 2)
-            })
-            .await
-            .with_context(|| format!("{} s after the metrics came back", DEADLINE.as_secs()))?;
+        outage?;
+        let service = ns.until("web", "back at its minimum", |web| desired(web) == Some(2)).await;
+        let service = service.context("idle replicas are let go when the metrics are back")?;
         ensure!(service.is("ScalingActive"), "{:?}", service.status);
         Ok(())
     })
     .await
+}
+
+/// Without metrics: says so, obeys `kubectl scale`, and keeps replicas that it would let go within seconds if it knew
+/// them to be idle.
+async fn idle_replicas_stay(ns: &Namespace, port: &NodePort) -> Result<()> {
+    let blind = |web: &ReplicaService| web.is_not("ScalingActive", "FailedGetResourceMetric");
+    let service = ns.until("web", "without metrics", blind).await?;
+    let message = service.condition("ScalingActive").map(|c| c.message.clone()).unwrap_or_default();
+    ensure!(message.contains("metrics-server"), "the message does not say what to install: {message}");
+    ns.kubectl(&["scale", "replicaservice/web", "--replicas=4"]).await?;
+    ns.until_healthy("web", 4).await?;
+    let load = port.load(Pace::Rate(20));
+    load.further(300).await?; // 15 s
+    load.succeeded().await?;
+    let service = ns.until("web", "there", |_: &ReplicaService| true).await?;
+    ensure!(desired(&service) == Some(4), "replicas were let go: {:?}", service.status);
+    Ok(())
+}
+
+fn desired(service: &ReplicaService) -> Option<i32> {
+    service.status.as_ref().map(|status| status.desired_replicas)
+}
+
+/// Waits until every pod of the operator is ready again: other tests need them.
+async fn until_rolled_out(ns: &Namespace) -> Result<()> {
+    rollout(ns, &["status", "--timeout=60s"]).await
+}
+
+async fn rollout(ns: &Namespace, arguments: &[&str]) -> Result<()> {
+    let operator = ["--namespace", SYSTEM, "rollout", "deployment/evenkeel-operator"];
+    ns.environment.kubectl(operator.iter().chain(arguments)).await.map(drop)
 }
 
 /// Name of the pod that holds the lease.

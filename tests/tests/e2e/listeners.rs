@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_crds::v1alpha1::LoadBalancer;
 use evenkeel_tests::cluster::with_namespace;
-use evenkeel_tests::conditions::{HasConditions as _, eventually};
+use evenkeel_tests::conditions::{Conditioned as _, eventually};
 use evenkeel_tests::fixtures::{balancer, listener, named};
 use evenkeel_tests::traffic::http;
 use http_body_util::Full;

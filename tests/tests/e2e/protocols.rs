@@ -11,9 +11,8 @@ use serde_json::Value;
 
 async fn ask(client: &Client, requests: u64) -> Result<Tally> {
     let load = Load::start(client, Pace::Connections(4), Recorder::default());
-    load.reached(requests).await?;
-    let tally = load.stop().await;
-    ensure!(tally.failed() == 0, "{tally}");
+    load.further(requests).await?;
+    let tally = load.succeeded().await?;
     Ok(tally)
 }
 

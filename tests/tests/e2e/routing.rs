@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use bytes::Bytes;
 use evenkeel_tests::cluster::with_namespace;
 use evenkeel_tests::fixtures::{action, answering, named, rule, web, web_group};
-use evenkeel_tests::traffic::{Client, Load, Pace, Recorder, http};
+use evenkeel_tests::traffic::{Pace, http};
 use http_body_util::Full;
 use hyper::Request;
 
@@ -31,10 +31,9 @@ async fn a_load_balancer_that_is_applied_becomes_programmed_and_answers() -> Res
 async fn requests_are_spread_over_the_replicas_within_two_percent() -> Result<()> {
     with_namespace("spread", async |ns| {
         let port = ns.serve_web_by(3, |shop| shop.spec.replicas = 2).await?;
-        let load = Load::start(&Client::http1(port.url("/")), Pace::Connections(4), Recorder::default());
-        load.reached(3_000).await?;
-        let tally = load.stop().await;
-        ensure!(tally.failed() == 0, "{tally}");
+        let load = port.load(Pace::Connections(4));
+        load.further(3_000).await?;
+        let tally = load.succeeded().await?;
         ensure!(tally.by_replica.len() == 3, "{tally}");
         ensure!(tally.spread_percent() <= 2.0, "a spread of {:.1} %: {tally}", tally.spread_percent());
         Ok(())
@@ -135,10 +134,9 @@ async fn target_groups_get_their_share_by_weight() -> Result<()> {
             })
             .await?;
         ns.until_healthy("next", 1).await?;
-        let load = Load::start(&Client::http1(port.url("/")), Pace::Connections(2), Recorder::default());
-        load.reached(2_000).await?;
-        let tally = load.stop().await;
-        ensure!(tally.failed() == 0, "{tally}");
+        let load = port.load(Pace::Connections(2));
+        load.further(2_000).await?;
+        let tally = load.succeeded().await?;
         let to_next: u64 =
             tally.by_replica.iter().filter(|(name, _)| name.starts_with("next-")).map(|(_, n)| n).sum();
         let percent = to_next as f64 / tally.requests as f64 * 100.0;

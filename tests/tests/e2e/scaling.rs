@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_crds::v1alpha1::{Policy, ReplicaService};
 use evenkeel_tests::cluster::{Namespace, with_namespace};
-use evenkeel_tests::conditions::{HasConditions as _, until};
+use evenkeel_tests::conditions::{Conditioned as _, until};
 use evenkeel_tests::fixtures::web;
 use evenkeel_tests::traffic::{Client, Load, Pace, Recorder};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -49,8 +49,7 @@ async fn load_on_the_cpu_scales_out_to_max_and_quiet_scales_in_to_min_without_a_
         let quiet = Load::start(&client.with_url(port.url("/")), Pace::Rate(20), recorder);
         busy.stop().await;
         until_replicas(ns, 1).await?;
-        let tally = quiet.stop().await;
-        ensure!(tally.failed() == 0, "{tally}");
+        let tally = quiet.succeeded().await?;
         ensure!(tally.by_replica.len() >= 3, "the new replicas got nothing: {tally}");
         Ok(())
     })
@@ -62,7 +61,7 @@ async fn load_on_the_cpu_scales_out_to_max_and_quiet_scales_in_to_min_without_a_
 async fn kubectl_scale_and_edits_of_desired_are_obeyed_within_min_and_max() -> Result<()> {
     with_namespace("desired", async |ns| {
         let port = ns.serve_web(2).await?;
-        let load = Load::start(&Client::http1(port.url("/")), Pace::Rate(50), Recorder::default());
+        let load = port.load(Pace::Rate(50));
         ns.kubectl(&["scale", "replicaservice/web", "--replicas=4"]).await?;
         until_replicas(ns, 4).await?;
         ns.patch::<ReplicaService>("web", json!({"spec": {"scaling": {"desired": 3}}})).await?;
@@ -73,8 +72,7 @@ async fn kubectl_scale_and_edits_of_desired_are_obeyed_within_min_and_max() -> R
         until_replicas(ns, 2).await?;
         ns.until("web", "told its own number", |web: &ReplicaService| web.spec.scaling.desired == Some(2))
             .await?;
-        let tally = load.stop().await;
-        ensure!(tally.failed() == 0, "{tally}");
+        let tally = load.succeeded().await?;
         ensure!(tally.by_replica.len() >= 6, "{tally}");
         Ok(())
     })

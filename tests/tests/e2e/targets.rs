@@ -3,10 +3,10 @@
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_crds::v1alpha1::{LoadBalancer, TargetAddress, TargetGroup};
 use evenkeel_tests::cluster::{Namespace, with_namespace};
-use evenkeel_tests::conditions::{HasConditions as _, eventually, until};
+use evenkeel_tests::conditions::{Conditioned as _, eventually, until};
 use evenkeel_tests::fixtures::{balancer, listener, web_group};
 use evenkeel_tests::ports::NodePort;
-use evenkeel_tests::traffic::{Client, Load, Pace, Recorder, http};
+use evenkeel_tests::traffic::{Pace, http};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, ListParams};
@@ -25,8 +25,8 @@ async fn legacy(ns: &Namespace) -> Result<()> {
 
 async fn answers_by(port: &NodePort, replicas: usize) -> Result<()> {
     port.until_answering().await?;
-    let load = Load::start(&Client::http1(port.url("/")), Pace::Connections(2), Recorder::default());
-    load.reached(200).await?;
+    let load = port.load(Pace::Connections(2));
+    load.further(200).await?;
     let tally = load.stop().await;
     ensure!(tally.failed() == 0 && tally.by_replica.len() == replicas, "{tally}");
     ensure!(tally.by_replica.keys().all(|name| name.starts_with("legacy-")), "{tally}");
@@ -80,10 +80,9 @@ async fn fixed_addresses_are_targets_with_their_weights() -> Result<()> {
         ns.until_healthy("web", 2).await?;
         port.until_answering().await?;
 
-        let load = Load::start(&Client::http1(port.url("/")), Pace::Connections(2), Recorder::default());
-        load.reached(400).await?;
-        let tally = load.stop().await;
-        ensure!(tally.failed() == 0, "{tally}");
+        let load = port.load(Pace::Connections(2));
+        load.further(400).await?;
+        let tally = load.succeeded().await?;
         let most = tally.by_replica.values().max().copied().unwrap_or_default() as f64;
         let share = most / tally.requests as f64;
         ensure!((0.73..0.77).contains(&share), "{share:.3} instead of 3/4: {tally}");
