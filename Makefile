@@ -6,6 +6,7 @@ CLUSTER ?= local
 NODES ?= 3
 NAMESPACE ?= evenkeel-system
 E2E_THREADS ?= 4
+RUNS ?= 1
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -18,11 +19,13 @@ shell_scripts := $(wildcard scripts/* tests/cluster/cluster tests/cluster/kind t
 # what every command that talks to the cluster needs to know: KUBECONFIG, the tools, the images
 cluster_environment = settings=$$($(cluster) env); eval "$$settings";
 environment = $(cluster_environment) . target/images/images.env;
+# where `make images` leaves what it compiled
+optimised = $${CARGO_TARGET_DIR:-target}/$$(uname -m)-unknown-linux-gnu/$${PROFILE:-fast-release}
 
 .PHONY: help
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo "variables: CLUSTER=local|kind|current ($(CLUSTER))  NODES=$(NODES)  REGISTRY  PROFILE=fast-release|release  ONLY=name-of-an-e2e-test"
+	@echo "variables: CLUSTER=local|kind|current ($(CLUSTER))  NODES=$(NODES)  REGISTRY  PROFILE=fast-release|release  ONLY=name-of-a-test"
 
 # ── the two that README names ────────────────────────────────────────────────────────────────────────────────────────
 
@@ -31,7 +34,7 @@ demo: ## from nothing to a running show: cluster, images, charts, examples, a tr
 	@$(MAKE) tools-demo
 	@$(MAKE) -j2 cluster-binaries images
 	@for verb in cluster-up load; do $(MAKE) $$verb; done
-	@$(environment) $(step) "the demo" "$${CARGO_TARGET_DIR:-target}/$$(uname -m)-unknown-linux-gnu/$${PROFILE:-fast-release}/demo"
+	@$(environment) $(step) "the demo" "$(optimised)/demo"
 
 .PHONY: test
 test: ## everything: lint, unit and integration tests, charts, end to end on a cluster
@@ -63,6 +66,11 @@ e2e: ## end to end on a cluster that is started if need be; ONLY=name runs one t
 	@for verb in images cluster-up load; do $(MAKE) $$verb; done
 	@$(environment) $(step) "chart, judged by the API server" scripts/check-chart --server
 	@$(environment) $(step) "end to end" cargo test --locked --package evenkeel-tests --test '*' -- --ignored --test-threads=$(E2E_THREADS) $(ONLY)
+
+.PHONY: faults
+faults: ## what clients see while things go away, on the local cluster; RUNS=20 plays each case so often, ONLY=name some of them
+	@for verb in images cluster-up load; do $(MAKE) $$verb; done
+	@$(environment) $(step) "faults" "$(optimised)/faults" --runs $(RUNS) $(ONLY)
 
 .PHONY: bench
 bench: tools-demo ## how fast an event reaches the last proxy's acknowledgement, and what a route and a pick cost

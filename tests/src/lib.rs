@@ -15,6 +15,7 @@ pub mod cluster;
 pub mod conditions;
 pub mod demo;
 pub mod environment;
+pub mod faults;
 pub mod fixtures;
 pub mod install;
 pub mod ports;

@@ -26,6 +26,8 @@ pub use tally::{Recorder, Tally};
 
 /// So many requests may be unanswered before further ones wait.
 const MAX_IN_FLIGHT: usize = 512;
+/// From an error to the next request on the same connection.
+const AFTER_ERROR: Duration = Duration::from_millis(20);
 
 /// How fast requests follow each other.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +36,8 @@ pub enum Pace {
     Rate(u32),
     /// On so many connections, each request as soon as the one before it is answered.
     Connections(usize),
+    /// On so many connections, each request so long after the answer to the one before it.
+    Turns(usize, Duration),
 }
 
 /// Requests that are being sent until it is stopped.
@@ -49,11 +53,8 @@ impl Load {
         let load = Self { recorder, stop: CancellationToken::new(), tasks: TaskTracker::new() };
         match pace {
             Pace::Rate(rate) => load.send_at(client.clone(), rate),
-            Pace::Connections(connections) => {
-                for _ in 0..connections {
-                    load.send_in_turn(client.clone());
-                }
-            }
+            Pace::Connections(connections) => load.send_in_turn(client, connections, Duration::ZERO),
+            Pace::Turns(connections, pause) => load.send_in_turn(client, connections, pause),
         }
         load
     }
@@ -118,19 +119,21 @@ impl Load {
         }));
     }
 
-    fn send_in_turn(&self, client: Client) {
-        let (stop, recorder) = (self.stop.clone(), self.recorder.clone());
-        self.tasks.spawn(async move {
-            let mut session = client.session();
-            while !stop.is_cancelled() {
-                let start = Instant::now();
-                let answer = session.exchange().await;
-                recorder.record(&answer, start, Instant::now());
-                if answer.is_err() {
+    fn send_in_turn(&self, client: &Client, connections: usize, pause: Duration) {
+        for _ in 0..connections {
+            let (stop, recorder, mut session) = (self.stop.clone(), self.recorder.clone(), client.session());
+            self.tasks.spawn(async move {
+                while !stop.is_cancelled() {
+                    let start = Instant::now();
+                    let answer = session.exchange().await;
+                    recorder.record(&answer, start, Instant::now());
                     // What refuses connections must not be asked a million times a second.
-                    tokio::time::sleep(Duration::from_millis(20)).await;
+                    let pause = if answer.is_err() { pause.max(AFTER_ERROR) } else { pause };
+                    if !pause.is_zero() {
+                        tokio::time::sleep(pause).await;
+                    }
                 }
-            }
-        });
+            });
+        }
     }
 }

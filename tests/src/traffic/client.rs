@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _};
-use http::Request;
+use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
@@ -24,7 +25,7 @@ pub struct Client(How);
 
 #[derive(Clone)]
 enum How {
-    Http { client: Box<HttpClient>, url: String },
+    Http { client: Box<HttpClient>, url: String, body: Option<Bytes> },
     WebSocket { url: String },
     Tcp { address: String },
 }
@@ -32,12 +33,17 @@ enum How {
 impl Client {
     /// GET requests by HTTP/1.1, on connections that are kept.
     pub fn http1(url: impl Into<String>) -> Self {
-        Self(How::Http { client: Box::new(client(false)), url: url.into() })
+        Self(How::Http { client: Box::new(client(false)), url: url.into(), body: None })
+    }
+
+    /// POST requests with that body by HTTP/1.1, on connections that are kept.
+    pub fn post(url: impl Into<String>, body: impl Into<Bytes>) -> Self {
+        Self(How::Http { client: Box::new(client(false)), url: url.into(), body: Some(body.into()) })
     }
 
     /// GET requests by HTTP/2 without TLS, all on one connection.
     pub fn h2c(url: impl Into<String>) -> Self {
-        Self(How::Http { client: Box::new(client(true)), url: url.into() })
+        Self(How::Http { client: Box::new(client(true)), url: url.into(), body: None })
     }
 
     /// Messages that a WebSocket echoes after a first one that names the replica.
@@ -54,7 +60,9 @@ impl Client {
     #[must_use]
     pub fn with_url(&self, url: impl Into<String>) -> Self {
         match &self.0 {
-            How::Http { client, .. } => Self(How::Http { client: client.clone(), url: url.into() }),
+            How::Http { client, body, .. } => {
+                Self(How::Http { client: client.clone(), url: url.into(), body: body.clone() })
+            }
             other => Self(other.clone()),
         }
     }
@@ -80,7 +88,7 @@ impl Session {
     /// Asks once, on the connection that is open, or on a new one after an error.
     pub async fn exchange(&mut self) -> Outcome {
         let outcome = match &self.how {
-            How::Http { client, url } => get(client, url).await,
+            How::Http { client, url, body } => ask(client, url, body.clone()).await,
             How::WebSocket { .. } | How::Tcp { .. } => self.echo().await,
         };
         outcome.map_err(|error| {
@@ -99,8 +107,9 @@ impl Session {
     }
 }
 
-async fn get(client: &HttpClient, url: &str) -> Result<Answer> {
-    let request = Request::get(url).body(Full::default())?;
+async fn ask(client: &HttpClient, url: &str, body: Option<Bytes>) -> Result<Answer> {
+    let method = if body.is_some() { Method::POST } else { Method::GET };
+    let request = Request::builder().method(method).uri(url).body(Full::new(body.unwrap_or_default()))?;
     let exchange = async {
         let response = client.request(request).await?;
         let replica =

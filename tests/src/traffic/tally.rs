@@ -35,6 +35,8 @@ pub struct Tally {
     pub first_answer: BTreeMap<String, Instant>,
     /// Requests without an answer, by reason.
     pub errors: BTreeMap<String, u64>,
+    /// When the last request failed.
+    pub last_failure: Option<Instant>,
     latency: Histogram<u64>,
 }
 
@@ -48,6 +50,7 @@ impl Default for Tally {
             by_replica: BTreeMap::new(),
             first_answer: BTreeMap::new(),
             errors: BTreeMap::new(),
+            last_failure: None,
             latency,
         }
     }
@@ -58,6 +61,9 @@ impl Tally {
     pub fn record(&mut self, outcome: &Outcome, start: Instant, end: Instant) {
         self.requests += 1;
         self.latency.saturating_record((end - start).as_micros() as u64);
+        if !matches!(outcome, Ok(Answer { status: 200..300, .. })) {
+            self.last_failure = Some(end);
+        }
         match outcome {
             Ok(Answer { status, replica }) => {
                 *self.by_status.entry(*status).or_default() += 1;
@@ -184,6 +190,7 @@ mod tests {
         }
         let tally = recorder.total();
         assert_eq!((tally.requests, tally.failed()), (5, 3));
+        assert_eq!(tally.last_failure, Some(now + Duration::from_millis(250)));
         let failures =
             [("answered 404", 1), ("answered 503", 1), ("reset", 1)].map(|(why, n)| (why.to_owned(), n));
         assert_eq!(tally.failures(), failures);

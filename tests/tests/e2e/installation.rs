@@ -5,13 +5,12 @@ use evenkeel_crds::v1alpha1::{LoadBalancer, ReplicaService};
 use evenkeel_tests::cluster::{Namespace, alone};
 use evenkeel_tests::conditions::{Conditioned as _, eventually};
 use evenkeel_tests::environment::SYSTEM;
+use evenkeel_tests::faults::cases::leader;
 use evenkeel_tests::fixtures::{answering, web};
 use evenkeel_tests::install::{RELEASE, install};
 use evenkeel_tests::ports::NodePort;
 use evenkeel_tests::traffic::{Pace, http};
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
-use kube::Client;
 use kube::api::{Api, DeleteParams};
 use serde_json::json;
 
@@ -154,13 +153,6 @@ async fn until_rolled_out(ns: &Namespace) -> Result<()> {
 async fn rollout(ns: &Namespace, arguments: &[&str]) -> Result<()> {
     let operator = ["--namespace", SYSTEM, "rollout", "deployment/evenkeel-operator"];
     ns.environment.kubectl(operator.iter().chain(arguments)).await.map(drop)
-}
-
-/// Name of the pod that holds the lease.
-async fn leader(client: &Client) -> Result<String> {
-    let leases: Api<Lease> = Api::namespaced(client.clone(), SYSTEM);
-    let holder = leases.get("evenkeel-operator").await?.spec.and_then(|spec| spec.holder_identity);
-    holder.filter(|holder| !holder.is_empty()).context("nobody holds the lease")
 }
 
 /// A manifest without what only the API server may write.

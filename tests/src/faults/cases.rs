@@ -1,0 +1,248 @@
+//! The cases: what is broken or changed, and what clients are promised meanwhile.
+
+use anyhow::{Context as _, Result, ensure};
+use evenkeel_crds::v1alpha1::{ReplicaService, TargetGroup};
+use futures::FutureExt as _;
+use futures::future::LocalBoxFuture;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams};
+use kube::{Client, ResourceExt as _};
+use serde_json::json;
+
+use super::machine::{Signal, heal, partition, signal};
+use super::stage::{REPLICAS, Stage, uid};
+use super::steady::Steady;
+use crate::conditions::eventually;
+use crate::environment::SYSTEM;
+
+/// What clients are promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// No request fails.
+    NothingFails,
+    /// Only requests fail that were on what went away, and could not safely be repeated.
+    OnlyTheVictimsFail,
+}
+
+/// Breaks or changes something, and waits until all is well again or can be made so by [`Stage::restore`].
+pub type Fault = for<'a> fn(&'a Stage<'_>, &'a Steady) -> LocalBoxFuture<'a, Result<()>>;
+
+/// A case.
+#[derive(Clone, Copy)]
+pub struct Case {
+    /// Its name in reports.
+    pub name: &'static str,
+    /// What clients are promised.
+    pub promise: Promise,
+    /// What happens.
+    pub fault: Fault,
+}
+
+const fn safe(name: &'static str, fault: Fault) -> Case {
+    Case { name, promise: Promise::NothingFails, fault }
+}
+
+const fn lossy(name: &'static str, fault: Fault) -> Case {
+    Case { name, promise: Promise::OnlyTheVictimsFail, fault }
+}
+
+/// All of them.
+pub const CASES: &[Case] = &[
+    safe("scale-in", |stage, _| stage.scale(2).boxed_local()),
+    safe("scale-out-and-in", |stage, _| scale_out_and_in(stage).boxed_local()),
+    safe("rollout", |stage, _| rollout(stage).boxed_local()),
+    safe("rollout-that-fails", |stage, steady| rollout_that_fails(stage, steady).boxed_local()),
+    safe("replica-deleted", |stage, _| replica_deleted(stage).boxed_local()),
+    lossy("replica-killed", |stage, _| replica_killed(stage).boxed_local()),
+    lossy("replica-hangs", |stage, _| replica_hangs(stage).boxed_local()),
+    safe("proxy-rollout", |stage, _| proxy_rollout(stage).boxed_local()),
+    lossy("proxy-killed", |stage, _| proxy_killed(stage).boxed_local()),
+    safe("operator-killed-in-a-drain", |stage, _| operator_killed_in_a_drain(stage).boxed_local()),
+    safe("operators-away", |stage, steady| operators_away(stage, steady).boxed_local()),
+    safe("api-server-hangs", |stage, steady| component_hangs(stage, steady, "kube-apiserver").boxed_local()),
+    safe("etcd-hangs", |stage, steady| component_hangs(stage, steady, "etcd").boxed_local()),
+    safe("metrics-server-hangs", |stage, steady| {
+        component_hangs(stage, steady, "metrics-server").boxed_local()
+    }),
+    safe("flood-of-changes", |stage, _| flood_of_changes(stage).boxed_local()),
+    safe("node-drained", |stage, _| node_drained(stage).boxed_local()),
+    lossy("node-cut-off", |stage, steady| node_cut_off(stage, steady).boxed_local()),
+];
+
+async fn scale_out_and_in(stage: &Stage<'_>) -> Result<()> {
+    stage.scale(6).await?;
+    stage.scale(2).await
+}
+
+async fn rollout(stage: &Stage<'_>) -> Result<()> {
+    let before = stage.replicas().await?;
+    let marked = json!({"metadata": {"annotations": {"evenkeel.test/rollout": unique(&before)}}});
+    stage.ns.patch::<ReplicaService>("web", json!({"spec": {"template": marked}})).await?;
+    eventually("replicas of the new template only", async || {
+        let now = stage.replicas().await?;
+        let left = now.iter().filter(|pod| before.iter().any(|old| old.uid() == pod.uid())).count();
+        ensure!(left == 0 && !now.is_empty(), "{left} old replicas");
+        Ok(())
+    })
+    .await?;
+    stage.until_well(REPLICAS).await
+}
+
+/// Something that no earlier template had.
+fn unique(pods: &[Pod]) -> String {
+    pods.iter().filter_map(Pod::uid).collect::<Vec<_>>().join(" ")
+}
+
+async fn rollout_that_fails(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
+    let ill = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/image", "value": "localhost/missing:1"}]);
+    stage.ns.kubectl(&["patch", "replicaservice/web", "--type=json", "-p", &ill.to_string()]).await?;
+    eventually("a pod that cannot start", async || {
+        let pods = stage.replicas().await?;
+        ensure!(pods.len() as i32 > REPLICAS, "{} pods", pods.len());
+        Ok(())
+    })
+    .await?;
+    steady.run_on(5).await?;
+    stage.change(|service| service.spec.scaling.desired = Some(REPLICAS)).await?;
+    stage.until_well(REPLICAS).await
+}
+
+async fn replica_deleted(stage: &Stage<'_>) -> Result<()> {
+    let victim = first(stage.replicas().await?)?;
+    let pods: Api<Pod> = stage.ns.api();
+    pods.delete(&victim.name_any(), &DeleteParams::default()).await?;
+    crate::conditions::until_gone(&pods, &victim.name_any()).await?;
+    stage.until_well(REPLICAS).await
+}
+
+async fn replica_killed(stage: &Stage<'_>) -> Result<()> {
+    let victim = first(stage.replicas().await?)?;
+    signal(Signal::Kill, uid(&victim)?).await?;
+    stage.until_restarted(&victim).await?;
+    stage.until_well(REPLICAS).await
+}
+
+async fn replica_hangs(stage: &Stage<'_>) -> Result<()> {
+    let victim = first(stage.replicas().await?)?;
+    signal(Signal::Stop, uid(&victim)?).await?;
+    let noticed = stage.ns.until("web", "with a replica that hangs", |group: &TargetGroup| {
+        group.status.as_ref().is_some_and(|status| status.targets.unhealthy == 1)
+    });
+    let noticed = noticed.await;
+    signal(Signal::Continue, uid(&victim)?).await?;
+    noticed?;
+    stage.until_well(REPLICAS).await
+}
+
+async fn proxy_rollout(stage: &Stage<'_>) -> Result<()> {
+    let before = stage.proxies().await?;
+    stage.ns.kubectl(&["rollout", "restart", "deployment/shop-proxy"]).await?;
+    eventually("only new proxies", async || {
+        let now = stage.proxies().await?;
+        let left = now.iter().filter(|pod| before.iter().any(|old| old.uid() == pod.uid())).count();
+        ensure!(left == 0 && now.len() == 2, "{left} old proxies of {}", now.len());
+        Ok(())
+    })
+    .await?;
+    stage.until_rolled_out("shop-proxy", 2).await
+}
+
+async fn proxy_killed(stage: &Stage<'_>) -> Result<()> {
+    let victim = first(stage.proxies().await?)?;
+    signal(Signal::Kill, uid(&victim)?).await?;
+    stage.until_restarted(&victim).await
+}
+
+async fn operator_killed_in_a_drain(stage: &Stage<'_>) -> Result<()> {
+    stage.ns.kubectl(&["scale", "replicaservice/web", "--replicas=2"]).await?;
+    eventually("a replica that drains", async || {
+        let drains = |pod: &Pod| pod.annotations().contains_key("evenkeel.dev/draining");
+        ensure!(stage.replicas().await?.iter().any(drains), "none drains");
+        Ok(())
+    })
+    .await?;
+    let leader = leader(&stage.ns.client).await?;
+    let pods: Api<Pod> = Api::namespaced(stage.ns.client.clone(), SYSTEM);
+    signal(Signal::Kill, uid(&pods.get(&leader).await?)?).await?;
+    stage.until_well(2).await?;
+    stage.operator(&["rollout", "status", "deployment/evenkeel-operator", "--timeout=60s"]).await
+}
+
+async fn operators_away(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
+    let scale =
+        async |replicas: &str| stage.operator(&["scale", "deployment/evenkeel-operator", replicas]).await;
+    scale("--replicas=0").await?;
+    let away = async {
+        let pods: Api<Pod> = Api::namespaced(stage.ns.client.clone(), SYSTEM);
+        for pod in pods.list(&kube::api::ListParams::default()).await? {
+            crate::conditions::until_gone(&pods, &pod.name_any()).await?;
+        }
+        let victim = first(stage.replicas().await?)?;
+        let replicas: Api<Pod> = stage.ns.api();
+        replicas.delete(&victim.name_any(), &DeleteParams::default()).await?;
+        steady.run_on(20).await
+    };
+    let away = away.await;
+    scale("--replicas=2").await?;
+    away?;
+    stage.operator(&["rollout", "status", "deployment/evenkeel-operator", "--timeout=60s"]).await?;
+    stage.scale(4).await
+}
+
+async fn component_hangs(stage: &Stage<'_>, steady: &Steady, component: &str) -> Result<()> {
+    signal(Signal::Stop, component).await?;
+    let meanwhile = steady.run_on(20).await;
+    signal(Signal::Continue, component).await?;
+    meanwhile?;
+    eventually("the API server answers", async || Ok(stage.ns.client.apiserver_version().await?)).await?;
+    stage.scale(4).await
+}
+
+async fn flood_of_changes(stage: &Stage<'_>) -> Result<()> {
+    use futures::{StreamExt as _, TryStreamExt as _};
+    let change = |i: u32| async move {
+        let delay = json!({"spec": {"deregistrationDelay": format!("{}s", 10 + i % 5)}});
+        stage.ns.patch::<TargetGroup>("web", delay).await.map(drop)
+    };
+    futures::stream::iter((0..2_000).map(change)).buffer_unordered(8).try_collect::<()>().await?;
+    stage.scale(4).await
+}
+
+async fn node_drained(stage: &Stage<'_>) -> Result<()> {
+    let victim = first(stage.replicas().await?)?;
+    let node = victim.spec.and_then(|spec| spec.node_name).context("a replica without a node")?;
+    let kubectl = async |arguments: &[&str]| stage.ns.environment.kubectl(arguments).await.map(drop);
+    let ours = ["--pod-selector=app.kubernetes.io/managed-by=evenkeel", "--timeout=60s"];
+    let drained = kubectl(&[&["drain", &node, "--ignore-daemonsets"][..], &ours].concat()).await;
+    let well = stage.until_well(REPLICAS).await;
+    kubectl(&["uncordon", &node]).await?;
+    drained.and(well)
+}
+
+async fn node_cut_off(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
+    let clients_come_by = "node1";
+    let nodes = stage.replicas().await?.into_iter().filter_map(|pod| pod.spec?.node_name);
+    let node =
+        nodes.into_iter().find(|node| node != clients_come_by).context("no replica on another node")?;
+    let number = node.trim_start_matches("node");
+    partition(number).await?;
+    let meanwhile = steady.run_on(20).await;
+    heal(number).await?;
+    meanwhile?;
+    stage.until_well(REPLICAS).await
+}
+
+fn first(pods: Vec<Pod>) -> Result<Pod> {
+    pods.into_iter().next().context("there is no pod")
+}
+
+/// Name of the pod that holds the operator's lease.
+///
+/// # Errors
+/// When nobody does.
+pub async fn leader(client: &Client) -> Result<String> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), SYSTEM);
+    let holder = leases.get("evenkeel-operator").await?.spec.and_then(|spec| spec.holder_identity);
+    holder.filter(|holder| !holder.is_empty()).context("nobody holds the lease")
+}

@@ -1,0 +1,60 @@
+//! Faults of processes and nodes, by the local cluster's script.
+
+use anyhow::{Context as _, Result, bail};
+use tokio::process::Command;
+
+use crate::environment::repository;
+
+/// A signal that breaks a process, or mends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// It is gone at once.
+    Kill,
+    /// It does nothing any more, and keeps all its connections.
+    Stop,
+    /// It goes on.
+    Continue,
+}
+
+impl Signal {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "KILL",
+            Self::Stop => "STOP",
+            Self::Continue => "CONT",
+        }
+    }
+}
+
+/// Sends a signal to a component of the cluster, by its name in `cluster logs`, or to the containers of a pod, by its UID.
+///
+/// # Errors
+/// When there is no such process.
+pub async fn signal(signal: Signal, what: &str) -> Result<()> {
+    cluster(&["signal", signal.name(), what]).await
+}
+
+/// A node that runs, but hears and is heard by nobody.
+///
+/// # Errors
+/// When there is no such node.
+pub async fn partition(node: &str) -> Result<()> {
+    cluster(&["partition", node]).await
+}
+
+/// Ends a [`partition`].
+///
+/// # Errors
+/// When there is no such node.
+pub async fn heal(node: &str) -> Result<()> {
+    cluster(&["heal", node]).await
+}
+
+async fn cluster(arguments: &[&str]) -> Result<()> {
+    let script = repository().join("tests/cluster/cluster");
+    let output = Command::new(&script).args(arguments).output().await.context("run tests/cluster/cluster")?;
+    if !output.status.success() {
+        bail!("cluster {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! One run of a case.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::cases::{Case, Promise};
+use super::stage::Stage;
+use super::steady::{Counts, Steady};
+
+/// What became of the requests of one run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Run {
+    /// Requests with an outcome.
+    pub requests: u64,
+    /// Those that failed, by what they were and why.
+    pub failures: BTreeMap<String, u64>,
+    /// WebSockets and TCP sessions that were closed before the client wished.
+    pub sessions_closed: u64,
+    /// From the fault to the end of the last request that failed.
+    pub last_failure: Option<Duration>,
+}
+
+impl Run {
+    /// Sums up what was counted from `fault` on.
+    pub fn of(counts: &Counts, fault: Instant) -> Self {
+        let failures = counts.requests.iter().flat_map(|(what, tally)| {
+            tally.failures().into_iter().map(move |(why, count)| (format!("{what}: {why}"), count))
+        });
+        let last = counts.requests.values().filter_map(|tally| tally.last_failure).max();
+        Self {
+            requests: counts.requests.values().map(|tally| tally.requests).sum(),
+            failures: failures.collect(),
+            sessions_closed: counts.sessions.values().map(crate::traffic::Tally::failed).sum(),
+            last_failure: last.map(|last| last.saturating_duration_since(fault)),
+        }
+    }
+
+    /// Requests that failed.
+    pub fn failed(&self) -> u64 {
+        self.failures.values().sum()
+    }
+}
+
+/// Runs a case once, on a stage where all is well, and leaves it so.
+///
+/// # Errors
+/// When the fault cannot be made, or all is not well again in time.
+pub async fn run(case: &Case, stage: &Stage<'_>) -> Result<Run> {
+    let steady = Steady::start(&stage.http, &stage.echo);
+    steady.run_on(2).await?;
+    let fault = Instant::now();
+    let mended = (case.fault)(stage, &steady).await;
+    let after = steady.run_on(2).await;
+    let run = Run::of(&steady.stop().await, fault);
+    mended?;
+    after?;
+    stage.restore().await?;
+    Ok(run)
+}
+
+/// Fails when a run did not keep what its case promises.
+///
+/// # Errors
+/// With what failed.
+pub fn judge(case: &Case, run: &Run) -> Result<()> {
+    ensure!(
+        case.promise != Promise::NothingFails || run.failed() == 0,
+        "{}: {} of {} requests failed: {:?}",
+        case.name,
+        run.failed(),
+        run.requests,
+        run.failures
+    );
+    Ok(())
+}
