@@ -164,7 +164,8 @@ async fn acknowledge(
 
 fn filled_world(proxies: usize, endpoints: usize) -> (World, Writers) {
     let (world, mut writers) = World::new();
-    let proxy = |at| pod(&format!("proxy-{at}"), "evenkeel.dev/load-balancer", "shop", "10.1.0.1");
+    let proxy =
+        |at| pod(&format!("proxy-{at}"), "shop-proxy-1", ("evenkeel.dev/load-balancer", "shop"), "10.1.0.1");
     list(&mut writers.proxies, (0..proxies).map(proxy));
     list(&mut writers.replicas, (0..endpoints).map(|at| replica(at, 0)));
     list(&mut writers.slices, []);
@@ -189,14 +190,18 @@ where
 /// A replica that moved to another node with each change: no two changes are alike.
 fn replica(at: usize, change: usize) -> Pod {
     let address = format!("10.2.{}.{}", at / 250, at % 250);
-    let mut pod = pod(&format!("api-{at}"), "evenkeel.dev/replica-service", "api", &address);
+    let mut pod = pod(&format!("api-{at}"), "api-1", ("evenkeel.dev/replica-service", "api"), &address);
     pod.spec.get_or_insert_default().node_name = Some(format!("node-{change}"));
     pod
 }
 
-fn pod(name: &str, label: &str, of: &str, address: &str) -> Pod {
+fn pod(name: &str, replica_set: &str, (label, of): (&str, &str), address: &str) -> Pod {
+    let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": replica_set, "uid": "rs", "controller": true});
     let pod = json!({
-        "metadata": {"name": name, "namespace": "default", "uid": format!("uid-{name}"), "labels": {label: of}},
+        "metadata": {
+            "name": name, "namespace": "default", "uid": format!("uid-{name}"), "labels": {label: of},
+            "ownerReferences": [owner],
+        },
         "spec": {"containers": [], "nodeName": "node"},
         "status": {"phase": "Running", "podIP": address, "conditions": [
             {"type": "ContainersReady", "status": "True"},

@@ -192,10 +192,11 @@ impl Applier {
 }
 
 /// Whether the object itself is wrong (and not the moment, the permissions or a quota). Fields that the schema does not
-/// know, or of another type, are answered with 500.
+/// know, or of another type, and values that cannot be read, such as quantities, are answered with 500.
 fn is_final(status: &Status) -> bool {
+    const UNREADABLE: [&str; 2] = ["failed to create typed patch object", "failed to convert new object"];
     matches!(status.code, 400 | 413 | 422)
-        || status.message.starts_with("failed to create typed patch object")
+        || UNREADABLE.iter().any(|beginning| status.message.starts_with(beginning))
 }
 
 /// Whether `owner` controls the object.

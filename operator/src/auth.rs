@@ -10,8 +10,9 @@ use kube::{Api, Client, ResourceExt};
 use tokio::time::timeout;
 use tonic::Status;
 
+use crate::labels::LOAD_BALANCER;
 use crate::registry::ObjectKey;
-use crate::world::{LOAD_BALANCER, World};
+use crate::world::World;
 
 /// Audience of the tokens.
 pub const AUDIENCE: &str = "evenkeel-operator";

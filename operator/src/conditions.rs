@@ -65,6 +65,8 @@ pub mod reason {
     pub const SERVICE_NOT_FOUND: &str = "ServiceNotFound";
     /// A service has no such port.
     pub const PORT_NOT_FOUND: &str = "PortNotFound";
+    /// A service has no endpoints.
+    pub const SERVICE_WITHOUT_ENDPOINTS: &str = "ServiceWithoutEndpoints";
     /// Another object has the node port.
     pub const NODE_PORT_TAKEN: &str = "NodePortTaken";
     /// Every proxy has it.

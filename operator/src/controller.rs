@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::fmt::Debug;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use kube::Resource;
-use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::controller::{Action, Config, Controller, Error as Queue};
 use kube::runtime::reflector::Store;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -21,6 +22,7 @@ use crate::conditions::reason;
 use crate::context::Context;
 use crate::error::Error;
 use crate::metrics::{Kind, Outcome};
+use crate::registry::ObjectKey;
 use crate::wakes::{Inbox, key};
 
 /// Objects of one kind that are reconciled at once.
@@ -72,40 +74,50 @@ pub trait Reconcile:
 pub async fn run<K: Reconcile>(store: Store<Guarded<K>>, inbox: Inbox<K>, context: Arc<Context>) {
     let kind = K::KIND;
     let retries = Arc::new(Retries::default());
+    let forgotten = retries.clone();
     let attempt = {
         let retries = retries.clone();
         move |object: Arc<Guarded<K>>, context: Arc<Context>| {
             let retries = retries.clone();
-            async move {
-                let started = Instant::now();
-                let id = key(&*object).to_string();
-                let result = reconcile(&object, &context).await;
-                context.metrics.reconciled(kind, outcome(&result), started.elapsed());
-                if result.is_ok() {
-                    retries.forget(&id);
-                }
-                result.map(action)
-            }
+            async move { attempt(&object, &context, &retries).await }
         }
     };
     let policy = move |object: Arc<Guarded<K>>, error: &Error, _: Arc<Context>| {
-        let pause = retries.next(&key(&*object).to_string(), fastrand::f64());
+        let pause = retries.next(&key(&*object), fastrand::f64());
         warn!(?kind, object = %key(&*object), %error, again_in = ?pause, "could not reconcile");
         Action::requeue(pause)
     };
     Controller::for_stream(stream::pending(), store)
         .reconcile_on(UnboundedReceiverStream::new(inbox))
         .with_config(Config::default().concurrency(CONCURRENCY))
-        .run(attempt, policy, context)
-        .for_each(|result| async move {
-            use kube::runtime::controller::Error as Queue;
+        .run(attempt, policy, context.clone())
+        .for_each(|result| {
             match result {
-                // Gone before it was its turn, or logged above.
-                Ok(_) | Err(Queue::ObjectNotFound(_) | Queue::ReconcilerFailed(..)) => {}
+                Ok(_) | Err(Queue::ReconcilerFailed(..)) => {} // logged above
+                Err(Queue::ObjectNotFound(gone)) => {
+                    let key = ObjectKey::new(gone.namespace.unwrap_or_default(), gone.name);
+                    forgotten.forget(&key);
+                    context.statuses.forget::<K>(&key);
+                }
                 Err(error) => error!(?kind, %error, "the queue of reconciliations failed"),
             }
+            ready(())
         })
         .await;
+}
+
+async fn attempt<K: Reconcile>(
+    object: &Guarded<K>,
+    context: &Context,
+    retries: &Retries,
+) -> Result<Action, Error> {
+    let started = Instant::now();
+    let result = reconcile(object, context).await;
+    context.metrics.reconciled(K::KIND, outcome(&result), started.elapsed());
+    if result.is_ok() {
+        retries.forget(&key(object));
+    }
+    result.map(action)
 }
 
 async fn reconcile<K: Reconcile>(object: &Guarded<K>, context: &Context) -> Result<Reconciled, Error> {
@@ -135,19 +147,19 @@ fn action(reconciled: Reconciled) -> Action {
 
 /// How often each object failed in a row.
 #[derive(Default)]
-struct Retries(Mutex<HashMap<String, u32>>);
+struct Retries(Mutex<HashMap<ObjectKey, u32>>);
 
 impl Retries {
     /// The pause before the next attempt; `chance` from 0 to 1 spreads objects that failed together.
-    fn next(&self, object: &str, chance: f64) -> Duration {
+    fn next(&self, object: &ObjectKey, chance: f64) -> Duration {
         let mut failures = self.0.lock();
-        let failures = failures.entry(object.to_owned()).or_default();
+        let failures = failures.entry(object.clone()).or_default();
         let pause = FIRST_RETRY.saturating_mul(1 << (*failures).min(10)).min(LAST_RETRY);
         *failures = failures.saturating_add(1);
         pause.mul_f64(0.75 + chance / 4.0)
     }
 
-    fn forget(&self, object: &str) {
+    fn forget(&self, object: &ObjectKey) {
         self.0.lock().remove(object);
     }
 }
@@ -159,11 +171,12 @@ mod tests {
     #[test]
     fn pauses_double_up_to_a_minute_and_start_over_after_a_success() {
         let retries = Retries::default();
-        let pauses: Vec<u128> = (0..9).map(|_| retries.next("a", 1.0).as_millis()).collect();
+        let [a, b] = ["a", "b"].map(|name| ObjectKey::new("default", name));
+        let pauses: Vec<u128> = (0..9).map(|_| retries.next(&a, 1.0).as_millis()).collect();
         assert_eq!(pauses, [500, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]);
-        assert_eq!(retries.next("b", 0.0).as_millis(), 375, "jitter shortens by up to a quarter");
-        retries.forget("a");
-        assert_eq!(retries.next("a", 1.0), FIRST_RETRY);
+        assert_eq!(retries.next(&b, 0.0).as_millis(), 375, "jitter shortens by up to a quarter");
+        retries.forget(&a);
+        assert_eq!(retries.next(&a, 1.0), FIRST_RETRY);
     }
 
     #[test]

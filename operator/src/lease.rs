@@ -204,6 +204,8 @@ impl Candidate {
             }
             match self.renew(held).await {
                 Ok(lease) => *held = Held { lease, until: started + self.timing.deadline },
+                // Somebody annotated it, or our last renewal arrived and its answer did not.
+                Err(error) if is_conflict(&error) && self.adopt(held).await => pause = Duration::ZERO,
                 Err(Error::Api(kube::Error::Api(status)))
                     if status.is_conflict() || status.is_not_found() =>
                 {
@@ -216,6 +218,20 @@ impl Candidate {
                 }
             }
         }
+    }
+
+    /// Takes over how the Lease is now, if it still is this term's. Nothing is renewed by that.
+    async fn adopt(&self, held: &mut Held) -> bool {
+        let current = timeout_at(held.until, self.api.get(NAME)).await;
+        let Ok(Ok(current)) = current else { return false };
+        let term = |lease: &Lease| {
+            lease.spec.as_ref().map(|spec| (spec.holder_identity.clone(), spec.lease_transitions))
+        };
+        let ours = term(&current) == term(&held.lease);
+        if ours {
+            held.lease.metadata = ObjectMeta { managed_fields: None, ..current.metadata };
+        }
+        ours
     }
 
     async fn renew(&self, held: &Held) -> Result<Lease, Error> {
@@ -253,6 +269,10 @@ impl Candidate {
         };
         Lease { metadata: ObjectMeta { managed_fields: None, ..metadata }, spec: Some(spec) }
     }
+}
+
+fn is_conflict(error: &Error) -> bool {
+    matches!(error, Error::Api(kube::Error::Api(status)) if status.is_conflict())
 }
 
 /// The epoch of the term in which this Lease is held.

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 use tracing::{debug, warn};
 
-use crate::world::REPLICA_SERVICE;
+use crate::labels::REPLICA_SERVICE;
 use schedule::Schedule;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

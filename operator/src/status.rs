@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_crds::v1alpha1::HasConditions;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ObjectMeta, Patch, PatchParams};
 use kube::core::object::HasStatus;
 use kube::{Api, Client, Resource};
 use parking_lot::Mutex;
@@ -38,6 +38,8 @@ pub struct Statuses {
 #[derive(Clone)]
 struct Written {
     uid: Option<String>,
+    /// The object's version with this status.
+    version: String,
     status: Value,
     pace: Pace,
 }
@@ -64,9 +66,10 @@ impl Statuses {
         K: HasStatus + DeserializeOwned + Clone + std::fmt::Debug,
         K::Status: HasConditions + Serialize + DeserializeOwned + Clone + Default + PartialEq,
     {
-        let (id, uid) = (id(object), object.meta().uid.clone());
         let last = self.last(object);
-        let old = last.as_ref().and_then(|last| serde_json::from_value(last.status.clone()).ok());
+        // The caches are a little behind what was written last, but ahead when somebody else has written since.
+        let ours = last.as_ref().filter(|last| !is_newer(object.meta(), &last.version));
+        let old = ours.and_then(|last| serde_json::from_value(last.status.clone()).ok());
         let old: K::Status = old.or_else(|| object.status().cloned()).unwrap_or_default();
         let new = new(&old);
         if old == new {
@@ -76,11 +79,17 @@ impl Statuses {
         if let Err(wait) = pace.take(now) {
             return Ok(Reconciled::Later(wait));
         }
-        let status = serde_json::to_value(&new).unwrap_or_default();
-        self.patch(object, &status).await?;
-        self.written.lock().insert(id, Written { uid, status, pace });
+        let status = serde_json::to_value(&new).map_err(unwritable)?;
+        let Some(version) = self.patch(object, &status).await? else { return Ok(Reconciled::Done) };
+        let uid = object.meta().uid.clone();
+        self.written.lock().insert(id(object), Written { uid, version, status, pace });
         self.events.transitions(object, old.conditions(), new.conditions()).await;
         Ok(Reconciled::Done)
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget<K: Resource<DynamicType = ()>>(&self, key: &ObjectKey) {
+        self.written.lock().remove(&(K::kind(&()).into_owned(), key.clone()));
     }
 
     fn last<K: Resource<DynamicType = ()>>(&self, object: &K) -> Option<Written> {
@@ -88,7 +97,8 @@ impl Statuses {
         written.get(&id(object)).filter(|last| last.uid == object.meta().uid).cloned()
     }
 
-    async fn patch<K>(&self, object: &K, status: &Value) -> Result<(), Error>
+    /// Returns the version of the object with that status; nothing when the object is gone.
+    async fn patch<K>(&self, object: &K, status: &Value) -> Result<Option<String>, Error>
     where
         K: Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
         K: DeserializeOwned + Clone + std::fmt::Debug,
@@ -108,10 +118,22 @@ impl Statuses {
         let resource = format!("{}/status", K::plural(&()));
         self.metrics.wrote(&resource, if answer.is_ok() { WriteOutcome::Done } else { WriteOutcome::Failed });
         match answer {
-            Err(error) if !error.is_not_found() => Err(error),
-            _ => Ok(()),
+            Ok(written) => Ok(Some(written.meta().resource_version.clone().unwrap_or_default())),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
         }
     }
+}
+
+fn unwritable(source: serde_json::Error) -> Error {
+    Error::Api { action: "write a status".into(), source: Box::new(kube::Error::SerdeError(source)) }
+}
+
+/// Whether an object is newer than a version; versions are numbers that rise.
+fn is_newer(meta: &ObjectMeta, version: &str) -> bool {
+    let number = |version: &str| version.parse::<u64>().ok();
+    let cached = meta.resource_version.as_deref().and_then(number);
+    cached.is_some() && cached > number(version)
 }
 
 fn id<K: Resource<DynamicType = ()>>(object: &K) -> (String, ObjectKey) {

@@ -136,11 +136,9 @@ impl Wakes {
 
     /// A HorizontalPodAutoscaler changed.
     pub fn autoscaler(&self, change: Change<'_, HorizontalPodAutoscaler>) {
-        let object = change.object();
-        if let Some(spec) = &object.spec {
-            let namespace = object.namespace().unwrap_or_default();
-            self.wake_replica_service(&ObjectKey::new(namespace, &spec.scale_target_ref.name));
-        }
+        // All of them: it may have scaled another one before.
+        let namespace = change.object().namespace().unwrap_or_default();
+        send_all(&self.replica_services, &self.caches.replica_services, &namespace);
     }
 
     /// The proxies of a LoadBalancer have news. Replicas let a balancer's proxies in until all of them know better.

@@ -22,12 +22,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::warn;
 
+use crate::labels::{self, LOAD_BALANCER, REPLICA_SERVICE};
 use crate::registry::ObjectKey;
 
-/// On the pods of replicas: the name of their ReplicaService.
-pub const REPLICA_SERVICE: &str = "evenkeel.dev/replica-service";
-/// On the pods of proxies: the name of their LoadBalancer.
-pub const LOAD_BALANCER: &str = "evenkeel.dev/load-balancer";
 /// On a node: the zone it is in.
 const ZONE: &str = "topology.kubernetes.io/zone";
 /// EndpointSlices say with this label which Service they belong to.
@@ -210,7 +207,7 @@ impl World {
 
     /// The pods of a ReplicaService.
     pub fn replicas_of(&self, key: &ObjectKey) -> Vec<Arc<Pod>> {
-        self.replicas.state_filter(|pod| belongs(pod, REPLICA_SERVICE, key))
+        self.replicas.state_filter(|pod| belongs(pod, REPLICA_SERVICE, key, &key.name))
     }
 
     /// A pod of a ReplicaService, by the pod's name.
@@ -220,7 +217,8 @@ impl World {
 
     /// The pods of a load balancer's proxies whose containers have not ended.
     pub fn proxies_of(&self, key: &ObjectKey) -> Vec<Arc<Pod>> {
-        self.proxies.state_filter(|pod| belongs(pod, LOAD_BALANCER, key) && !has_ended(pod))
+        let deployment = labels::proxy(&key.name);
+        self.proxies.state_filter(|pod| belongs(pod, LOAD_BALANCER, key, &deployment) && !has_ended(pod))
     }
 
     /// The Deployment of a ReplicaService.
@@ -235,8 +233,20 @@ impl World {
     }
 }
 
-fn belongs(pod: &Pod, label: &str, key: &ObjectKey) -> bool {
-    pod.metadata.namespace.as_deref() == Some(&key.namespace) && pod.labels().get(label) == Some(&key.name)
+/// Whether a pod is one of a Deployment's, and goes when its scale is lowered. The label alone says little: anyone may put
+/// it on a pod, or on a copy of a replica.
+fn belongs(pod: &Pod, label: &str, key: &ObjectKey, deployment: &str) -> bool {
+    pod.metadata.namespace.as_deref() == Some(&key.namespace)
+        && pod.labels().get(label) == Some(&key.name)
+        && is_of_deployment(pod, deployment)
+}
+
+/// A Deployment's ReplicaSets have its name and a hash.
+fn is_of_deployment(pod: &Pod, deployment: &str) -> bool {
+    let owner = pod.owner_references().iter().find(|owner| owner.controller == Some(true));
+    let name = owner.filter(|owner| owner.kind == "ReplicaSet").map(|owner| owner.name.as_str());
+    let hash = name.and_then(|name| name.strip_prefix(deployment)?.strip_prefix('-'));
+    hash.is_some_and(|hash| !hash.is_empty() && !hash.contains('-'))
 }
 
 /// The load balancer that a proxy's pod belongs to, and the pod's UID.
@@ -365,6 +375,25 @@ fn trim_deployment(deployment: &mut Deployment) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_pods_of_the_deployments_own_replica_sets_belong_to_it() {
+        let owned = |kind: &str, name: &str| {
+            let owner = serde_json::json!({"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "u", "controller": true});
+            let pod = serde_json::json!({"metadata": {"name": "p", "ownerReferences": [owner]}});
+            is_of_deployment(&serde_json::from_value(pod).unwrap(), "api")
+        };
+        assert!(owned("ReplicaSet", "api-7d9c6b5f4"));
+        for (kind, name) in [
+            ("ReplicaSet", "api-v2-7d9c6b5f4"),
+            ("ReplicaSet", "thief-1"),
+            ("ReplicaSet", "api"),
+            ("Job", "api-1"),
+        ] {
+            assert!(!owned(kind, name), "{kind} {name}");
+        }
+        assert!(!is_of_deployment(&Pod::default(), "api"), "a pod of nobody's");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn everyone_who_waits_for_the_lists_hears_of_them() {

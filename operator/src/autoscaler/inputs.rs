@@ -225,6 +225,7 @@ mod tests {
                 "metadata": {
                     "name": "shop-proxy-0", "namespace": "default", "uid": "uid",
                     "labels": {"evenkeel.dev/load-balancer": "shop"},
+                    "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "shop-proxy-1", "uid": "rs", "controller": true}],
                 },
                 "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": ready}]},
             });

@@ -132,7 +132,7 @@ impl Drain {
         let forwards = forwards(&service.key, accepted);
         let pods = self.world.replicas_of(&service.key);
         let stays = |pod: &Pod| pod.metadata.deletion_timestamp.is_none() && !has_ended(pod);
-        let staying = pods.iter().filter(|pod| stays(pod) && is_of_replica_set(pod));
+        let staying = pods.iter().filter(|pod| stays(pod));
         ours.then(|| Situation {
             desired,
             replicas,
@@ -267,13 +267,6 @@ pub(crate) fn forwards(service: &ObjectKey, accepted: &Accepted) -> Vec<(ObjectK
         }
     }
     forwards
-}
-
-/// Whether a pod goes when the Deployment's scale is lowered. Somebody's copy of a replica, with its labels, does not:
-/// another one would go in its place that nobody drained.
-fn is_of_replica_set(pod: &Pod) -> bool {
-    let mut owners = pod.owner_references().iter();
-    owners.any(|owner| owner.controller == Some(true) && owner.kind == "ReplicaSet")
 }
 
 fn phase(pod: &Pod) -> Phase {

@@ -158,6 +158,26 @@ async fn a_leader_whose_lease_was_taken_stops() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_write_of_somebody_else_to_the_lease_ends_no_term() {
+    let server = Shared::default();
+    let mut leader = run(&server, "leader");
+    let epoch = leader.leads().await;
+    for _ in 0..3 {
+        {
+            let mut server = server.lock();
+            server.version += 1;
+            let version = server.version.to_string();
+            let lease = server.lease.as_mut().unwrap();
+            lease["metadata"]["annotations"]["a"] = "b".into();
+            lease["metadata"]["resourceVersion"] = version.into();
+        }
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!(*leader.leads.borrow_and_update(), Some(epoch));
+    }
+    assert!(!leader.leads.has_changed().unwrap(), "it led all the time");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_first_term_after_somebody_deleted_the_lease_is_no_earlier_one() {
     let server = Shared::default();
     let mut first = run(&server, "first");

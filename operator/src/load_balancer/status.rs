@@ -13,6 +13,7 @@ use super::apply::Outcome;
 use super::dereference::{Found, Group};
 use super::validate::Valid;
 use crate::conditions::{Verdict, kind, merge, no, reason, yes};
+use crate::snapshot::protocol_of_targets;
 use crate::validation::Problems;
 
 /// Everything that a status is made of.
@@ -106,10 +107,7 @@ fn resolved(inputs: &Inputs<'_>) -> Verdict {
 
 /// What is wrong with the target groups that a listener forwards to.
 fn reference_problem(listener: &snapshot::Listener, found: &Found) -> Option<(&'static str, String)> {
-    let wanted = match listener.protocol {
-        snapshot::ListenerProtocol::Http => TargetProtocol::Http,
-        snapshot::ListenerProtocol::Tcp => TargetProtocol::Tcp,
-    };
+    let wanted = protocol_of_targets(listener.protocol);
     forwards_to(listener).into_iter().find_map(|name| match found.groups.get(name) {
         None | Some(Group::Missing) => Some((
             reason::TARGET_GROUP_NOT_FOUND,

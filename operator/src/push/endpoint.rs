@@ -57,13 +57,14 @@ async fn write(api: &Api<EndpointSlice>, wanted: &EndpointSlice) -> Result<(), S
 }
 
 fn is_right(there: &EndpointSlice, wanted: &EndpointSlice) -> bool {
-    let addresses = |slice: &EndpointSlice| -> Vec<String> {
-        slice.endpoints.iter().flat_map(|endpoint| endpoint.addresses.clone()).collect()
+    let endpoints = |slice: &EndpointSlice| -> Vec<_> {
+        let endpoints = slice.endpoints.iter();
+        endpoints.map(|endpoint| (endpoint.addresses.clone(), endpoint.conditions.clone())).collect()
     };
-    let ports = |slice: &EndpointSlice| -> Vec<Option<i32>> {
-        slice.ports.iter().flatten().map(|port| port.port).collect()
+    let ports = |slice: &EndpointSlice| -> Vec<_> {
+        slice.ports.iter().flatten().map(|port| (port.name.clone(), port.port)).collect()
     };
-    addresses(there) == addresses(wanted) && ports(there) == ports(wanted)
+    endpoints(there) == endpoints(wanted) && ports(there) == ports(wanted)
 }
 
 fn slice(namespace: &str, address: SocketAddr) -> EndpointSlice {
@@ -110,5 +111,8 @@ mod tests {
         for other in ["10.0.0.2:8443", "10.0.0.1:9443"] {
             assert!(!is_right(&slice("evenkeel-system", other.parse().unwrap()), &wanted), "{other}");
         }
+        let mut unready = wanted.clone();
+        unready.endpoints[0].conditions = None;
+        assert!(!is_right(&unready, &wanted), "nobody said that it is ready");
     }
 }

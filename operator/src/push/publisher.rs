@@ -182,10 +182,11 @@ impl Publisher {
         Version { epoch: self.epoch, counter: *counter }
     }
 
-    /// Load balancers that are gone: their streams end. Those that nobody accepted yet are waited for.
+    /// Load balancers that are gone: their streams end. For those that nobody accepted yet, streams may wait.
     fn remove_others(&self, accepted: &Accepted) {
         self.balancers.write().retain(|key, sender| {
-            let keep = accepted.load_balancers.contains_key(key) || sender.borrow().is_none();
+            let awaited = sender.borrow().is_none() && sender.receiver_count() > 0;
+            let keep = accepted.load_balancers.contains_key(key) || awaited;
             if !keep {
                 self.state.remove(key);
             }

@@ -110,7 +110,9 @@ impl Session {
                 Some(before) => next.updates_since(before),
                 None => updates(None, &next.fresh(Instant::now())),
             };
-            sent.note(next.snapshot.version, next.event);
+            // What a proxy gets first answers its connecting, not an event of long ago.
+            let event = if before.is_some() { next.event } else { Instant::now() };
+            sent.note(next.snapshot.version, event);
             for update in updates {
                 if out.send(Ok(update)).await.is_err() {
                     return Status::cancelled("the proxy went away");
@@ -155,23 +157,25 @@ impl Session {
         self.metrics.acknowledged(event.elapsed());
         ack.rejections.truncate(REJECTIONS_LIMIT);
         for rejection in &mut ack.rejections {
+            truncate(&mut rejection.name, REASON_LIMIT);
             truncate(&mut rejection.reason, REASON_LIMIT);
+        }
+        for rejection in self.publisher.state().acknowledge(&self.load_balancer, &self.pod.uid, ack) {
+            self.metrics.rejections.inc();
             warn!(
                 load_balancer = %self.load_balancer, proxy = self.pod.name, kind = ?rejection.kind,
                 name = rejection.name, reason = rejection.reason,
                 "a proxy could not take over a resource; what it had before goes on serving"
             );
         }
-        self.metrics.rejections.inc_by(ack.rejections.len() as u64);
-        self.publisher.state().acknowledge(&self.load_balancer, &self.pod.uid, ack);
     }
 
     /// Targets that are not published are left out: whatever a proxy says, little is remembered of it.
     fn report(&self, mut report: Report, published: Option<&Published>) {
-        if report.version.epoch > self.publisher.epoch() {
+        let Some(published) = published else { return };
+        if report.version > published.snapshot.version {
             return self.nonsense("a report of a version that was not sent");
         }
-        let Some(published) = published else { return };
         report.targets.retain(|target| published.has(&target.target_group, &target.id));
         for target in &mut report.targets {
             truncate(&mut target.reason, REASON_LIMIT);

@@ -89,33 +89,47 @@ impl PushState {
     }
 
     pub(super) fn connect(&self, load_balancer: &ObjectKey, pod_uid: &str, pod_name: &str) {
-        self.change(load_balancer, pod_uid, |proxy| {
-            pod_name.clone_into(&mut proxy.pod_name);
-            proxy.streams += 1;
-            true
-        });
+        let mut balancers = self.balancers.write();
+        let balancer = balancers.entry(load_balancer.clone()).or_default();
+        let proxy = balancer.proxies.entry(pod_uid.to_owned()).or_default();
+        if proxy.streams == 0 {
+            // It may be another process than the one that acknowledged before.
+            *proxy = Proxy::default();
+        }
+        pod_name.clone_into(&mut proxy.pod_name);
+        proxy.streams += 1;
+        drop(balancers);
+        self.changes.send(load_balancer);
     }
 
     pub(super) fn disconnect(&self, load_balancer: &ObjectKey, pod_uid: &str) {
-        self.change(load_balancer, pod_uid, |proxy| {
+        let known = self.with_proxy(load_balancer, pod_uid, |proxy| {
             proxy.streams = proxy.streams.saturating_sub(1);
-            true
         });
+        if known.is_some() {
+            self.changes.send(load_balancer);
+        }
     }
 
-    pub(super) fn acknowledge(&self, load_balancer: &ObjectKey, pod_uid: &str, ack: Ack) {
+    /// Notes what a proxy acknowledged, and returns the rejections that were not known before.
+    pub(super) fn acknowledge(&self, load_balancer: &ObjectKey, pod_uid: &str, ack: Ack) -> Vec<Rejection> {
         let mut balancers = self.balancers.write();
-        let balancer = balancers.entry(load_balancer.clone()).or_default();
+        let Some(balancer) = balancers.get_mut(load_balancer) else { return Vec::new() };
         let before = balancer.generation_of(pod_uid);
-        let proxy = balancer.proxies.entry(pod_uid.to_owned()).or_default();
+        let Some(proxy) = balancer.proxies.get_mut(pod_uid) else { return Vec::new() };
+        if proxy.applied > Some(ack.version) {
+            return Vec::new(); // by an older stream that was not noticed to be dead
+        }
         proxy.applied = Some(ack.version);
-        let rejected = proxy.rejections != ack.rejections;
-        proxy.rejections = ack.rejections;
-        let changed = rejected || before != balancer.generation_of(pod_uid);
+        let known = std::mem::replace(&mut proxy.rejections, ack.rejections);
+        let changed = known != proxy.rejections;
+        let new = proxy.rejections.iter().filter(|rejection| !known.contains(rejection)).cloned().collect();
+        let changed = changed || before != balancer.generation_of(pod_uid);
         drop(balancers);
         if changed {
             self.changes.send(load_balancer);
         }
+        new
     }
 
     /// Forgets proxies whose pods are gone, and load balancers that are.
@@ -138,14 +152,14 @@ impl PushState {
         self.balancers.write().remove(load_balancer);
     }
 
-    fn change(&self, load_balancer: &ObjectKey, pod_uid: &str, change: impl FnOnce(&mut Proxy) -> bool) {
+    fn with_proxy<T>(
+        &self,
+        load_balancer: &ObjectKey,
+        pod_uid: &str,
+        work: impl FnOnce(&mut Proxy) -> T,
+    ) -> Option<T> {
         let mut balancers = self.balancers.write();
-        let balancer = balancers.entry(load_balancer.clone()).or_default();
-        let changed = change(balancer.proxies.entry(pod_uid.to_owned()).or_default());
-        drop(balancers);
-        if changed {
-            self.changes.send(load_balancer);
-        }
+        balancers.get_mut(load_balancer)?.proxies.get_mut(pod_uid).map(work)
     }
 }
 
@@ -204,6 +218,45 @@ mod tests {
         state.acknowledge(&key, "uid", ack(3));
         state.published(&key, version(3), 2);
         assert_eq!(state.proxies(&key)[0].generation, Some(2));
+    }
+
+    #[test]
+    fn an_older_acknowledgement_takes_nothing_back_and_a_rejection_is_news_once() {
+        let (state, key) = (PushState::default(), ObjectKey::new("default", "shop"));
+        let rejection = Rejection {
+            kind: evenkeel_proxy_api::report::ResourceKind::Listener,
+            name: "http".into(),
+            reason: "the port is taken".into(),
+        };
+        let rejecting = |counter| Ack { version: version(counter), rejections: vec![rejection.clone()] };
+        state.published(&key, version(3), 1);
+        state.connect(&key, "uid", "p");
+        assert_eq!(state.acknowledge(&key, "uid", rejecting(4)).len(), 1);
+        assert_eq!(state.acknowledge(&key, "uid", rejecting(5)), []);
+        state.acknowledge(&key, "uid", ack(4));
+        let proxy = &state.proxies(&key)[0];
+        assert_eq!((proxy.applied, proxy.rejections.len()), (Some(version(5)), 1));
+    }
+
+    #[test]
+    fn a_proxy_that_comes_back_has_nothing_in_force_until_it_says_so() {
+        let (state, key) = (PushState::default(), ObjectKey::new("default", "shop"));
+        state.published(&key, version(3), 1);
+        state.connect(&key, "uid", "p");
+        state.acknowledge(&key, "uid", ack(3));
+        state.disconnect(&key, "uid");
+        state.connect(&key, "uid", "p");
+        assert_eq!(state.proxies(&key)[0].generation, None);
+    }
+
+    #[test]
+    fn what_the_last_stream_of_a_removed_balancer_says_is_not_remembered() {
+        let (state, key) = (PushState::default(), ObjectKey::new("default", "shop"));
+        state.connect(&key, "uid", "p");
+        state.remove(&key);
+        state.acknowledge(&key, "uid", ack(3));
+        state.disconnect(&key, "uid");
+        assert!(state.balancers.read().is_empty());
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! Reads what a TargetGroup points at, and who points at it. From the caches alone. No client.
 
-use evenkeel_crds::v1alpha1::{TargetGroup, TargetHealth, TargetState};
+use evenkeel_crds::v1alpha1::{ReplicaService, TargetGroup, TargetHealth, TargetState};
 use evenkeel_proxy_api::report::Health;
 use evenkeel_proxy_api::snapshot::Target;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource;
 use kube::runtime::reflector::ObjectRef;
+use serde_json::Value;
 use tokio::time::Instant;
 
+use crate::caches::Guarded;
 use crate::context::Context;
 use crate::reports::TargetView;
 use crate::wakes::key;
@@ -36,6 +38,10 @@ pub enum Source {
     Missing,
     /// The Service has no such port.
     NoSuchPort,
+    /// No container of the ReplicaService's template has a port of that name.
+    NoSuchContainerPort,
+    /// The Service stands for a name somewhere else and has no endpoints.
+    ExternalName,
     /// It is being deleted.
     Deleting,
 }
@@ -64,15 +70,30 @@ fn source(object: &TargetGroup, context: &Context) -> Source {
         return match found {
             None => Source::Missing,
             Some(service) if service.meta().deletion_timestamp.is_some() => Source::Deleting,
+            Some(service) if !names_port(&service, &spec.port) => Source::NoSuchContainerPort,
             Some(_) => Source::Present,
         };
     }
     let Some(service) = &spec.targets.service else { return Source::Present };
     match context.caches.services.get(&ObjectRef::new(&service.name).within(&namespace)) {
         None => Source::Missing,
+        Some(service) if is_external(&service) => Source::ExternalName,
         Some(service) if !has_port(&service, &spec.port) => Source::NoSuchPort,
         Some(_) => Source::Present,
     }
+}
+
+/// Whether a template has a port of that name. A number needs no name, and what cannot be read says nothing.
+fn names_port(service: &Guarded<ReplicaService>, wanted: &IntOrString) -> bool {
+    let (Ok(service), IntOrString::String(wanted)) = (&service.0, wanted) else { return true };
+    let list = |field: &str| service.spec.template.pointer(field).and_then(Value::as_array);
+    let containers = ["/spec/containers", "/spec/initContainers"].into_iter().filter_map(list).flatten();
+    let mut ports = containers.filter_map(|container| container.get("ports")?.as_array()).flatten();
+    ports.any(|port| port.get("name").and_then(Value::as_str) == Some(wanted))
+}
+
+fn is_external(service: &Service) -> bool {
+    service.spec.as_ref().is_some_and(|spec| spec.type_.as_deref() == Some("ExternalName"))
 }
 
 fn has_port(service: &Service, wanted: &IntOrString) -> bool {

@@ -98,6 +98,21 @@ fn resolved(object: &TargetGroup, found: &Found) -> Verdict {
                 port(object)
             ),
         ),
+        Source::NoSuchContainerPort => no(
+            kind::RESOLVED_REFS,
+            reason::PORT_NOT_FOUND,
+            format!(
+                "no container of ReplicaService {name} has a port named {}; name one in spec.template, or use the number in spec.port",
+                port(object)
+            ),
+        ),
+        Source::ExternalName => no(
+            kind::RESOLVED_REFS,
+            reason::SERVICE_WITHOUT_ENDPOINTS,
+            format!(
+                "Service {name} is of type ExternalName and has no endpoints; use targets.addresses, or a Service of another type"
+            ),
+        ),
         Source::Deleting => no(
             kind::RESOLVED_REFS,
             reason::REPLICA_SERVICE_DELETING,
@@ -127,7 +142,7 @@ fn healthy(found: &Found, counts: TargetCounts) -> Verdict {
         return no(kind::HEALTHY, reason::NO_TARGETS, "there is no target; requests are answered 503");
     }
     if healthy == 0 && unhealthy == 0 {
-        return no(kind::HEALTHY, reason::PENDING, format!("{initial} targets are not checked yet"));
+        return no(kind::HEALTHY, reason::PENDING, format!("not checked yet: {initial}"));
     }
     if healthy == 0 {
         return no(
@@ -211,6 +226,9 @@ mod tests {
             (Source::Present, "True", reason::RESOLVED),
             (Source::Missing, "False", reason::REPLICA_SERVICE_NOT_FOUND),
             (Source::Deleting, "False", reason::REPLICA_SERVICE_DELETING),
+            (Source::NoSuchPort, "False", reason::PORT_NOT_FOUND),
+            (Source::NoSuchContainerPort, "False", reason::PORT_NOT_FOUND),
+            (Source::ExternalName, "False", reason::SERVICE_WITHOUT_ENDPOINTS),
         ] {
             let found = Found { source, ..Found::default() };
             assert_eq!(condition(&found, kind::RESOLVED_REFS), (status.to_owned(), reason.to_owned()));

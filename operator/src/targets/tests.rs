@@ -35,6 +35,7 @@ fn pod(name: &str, change: Value) -> Pod {
         "metadata": {
             "name": name, "namespace": "default", "uid": format!("uid-{name}"),
             "labels": {"evenkeel.dev/replica-service": "api"}, "annotations": {},
+            "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "api-1", "uid": "rs", "controller": true}],
         },
         "spec": {"nodeName": "node-1", "containers": [{"name": "app", "ports": [{"name": "http", "containerPort": 8080}]}]},
         "status": {

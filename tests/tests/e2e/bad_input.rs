@@ -1,10 +1,10 @@
 //! What does not hold together is refused with a sentence, or told by a condition; what served goes on serving.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use evenkeel_crds::v1alpha1::{LoadBalancer, ReplicaService};
+use evenkeel_crds::v1alpha1::{LoadBalancer, ReplicaService, TargetProtocol};
 use evenkeel_tests::cluster::with_namespace;
 use evenkeel_tests::conditions::Conditioned as _;
-use evenkeel_tests::fixtures::{named, rule, web};
+use evenkeel_tests::fixtures::{balancer, named, rule, web, web_group};
 use evenkeel_tests::traffic::{Pace, http};
 use serde_json::json;
 
@@ -62,7 +62,7 @@ async fn an_edit_that_is_refused_leaves_the_last_configuration_in_force() -> Res
     with_namespace("refusededit", async |ns| {
         let port = ns.serve_web(1).await?;
         let twice = rule(10, "[{path: {values: [/a]}}]", "{fixedResponse: {statusCode: 404}}")?;
-        let mut shop = evenkeel_tests::fixtures::balancer(port.number)?;
+        let mut shop = balancer(port.number)?;
         for listener in &mut shop.spec.listeners {
             listener.rules = vec![twice.clone(), twice.clone()];
         }
@@ -75,6 +75,77 @@ async fn an_edit_that_is_refused_leaves_the_last_configuration_in_force() -> Res
             "generations differ"
         );
         Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make e2e"]
+async fn a_rule_to_targets_of_another_protocol_leaves_the_rest_serving_by_new_proxies_too() -> Result<()> {
+    with_namespace("mismatch", async |ns| {
+        let port = ns.serve_web(1).await?;
+        let mut bytes = named(web_group()?, "bytes");
+        bytes.spec.protocol = TargetProtocol::TCP;
+        ns.apply(&bytes).await?;
+        let mut shop = balancer(port.number)?;
+        for listener in &mut shop.spec.listeners {
+            let forward = "{forward: {targetGroups: [{name: bytes}]}}";
+            listener.rules = vec![rule(10, "[{path: {values: [/bytes]}}]", forward)?];
+        }
+        ns.apply(&shop).await?;
+        let mismatch = |shop: &LoadBalancer| shop.is_not("ResolvedRefs", "ProtocolMismatch");
+        ns.until("shop", "mismatched", mismatch).await?;
+        let before = ns.kubectl(&["get", "pods", "-l", PROXIES, "-o", "name"]).await?;
+        ns.kubectl(&["delete", "pods", "-l", PROXIES]).await?;
+        ns.until_programmed("shop").await?;
+        ensure!(ns.kubectl(&["get", "pods", "-l", PROXIES, "-o", "name"]).await? != before, "the same proxy");
+        port.until_answering().await?;
+        http::replica(&http::get(&port.url("/")).await?)?;
+        let answer = http::get(&port.url("/bytes")).await?;
+        ensure!(answer.status() == 503, "{answer:?}");
+        Ok(())
+    })
+    .await
+}
+
+/// Selects the proxies of `shop`.
+const PROXIES: &str = "evenkeel.dev/load-balancer=shop";
+
+#[tokio::test]
+#[ignore = "needs a cluster: make e2e"]
+async fn a_quantity_that_cannot_be_read_is_told_of() -> Result<()> {
+    with_namespace("quantity", async |ns| {
+        let mut service = web(&ns.environment.demo_app_image)?;
+        let cpu = service.spec.template.pointer_mut("/spec/containers/0/resources/requests/cpu");
+        *cpu.context("a CPU request")? = "much".into();
+        ns.apply(&service).await?;
+        let refused = |web: &ReplicaService| web.is_not("Accepted", "InvalidTemplate");
+        let service = ns.until("web", "refused for its template", refused).await?;
+        let message = service.condition("Accepted").map(|c| c.message.clone()).unwrap_or_default();
+        ensure!(message.contains("quantities"), "the message does not say what is wrong: {message}");
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make e2e"]
+async fn a_pod_that_only_bears_a_replicas_label_gets_no_requests() -> Result<()> {
+    with_namespace("impostor", async |ns| {
+        let port = ns.serve_web(2).await?;
+        let impostor = web(&ns.environment.demo_app_image)?.spec.template;
+        let spec = impostor.get("spec").context("the template's spec")?;
+        let pod = json!({
+            "apiVersion": "v1", "kind": "Pod", "spec": spec,
+            "metadata": {"name": "impostor", "labels": {"evenkeel.dev/replica-service": "web"}},
+        });
+        ns.kubectl_apply(&pod.to_string()).await?;
+        ns.kubectl(&["wait", "--for=condition=Ready", "pod/impostor", "--timeout=60s"]).await?;
+        let load = port.load(Pace::Rate(50));
+        load.further(200).await?;
+        let tally = load.succeeded().await?;
+        ensure!(tally.by_replica.len() == 2 && !tally.by_replica.contains_key("impostor"), "{tally}");
+        ns.until_healthy("web", 2).await
     })
     .await
 }
