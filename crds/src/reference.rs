@@ -15,15 +15,17 @@ Every field of the three kinds in `evenkeel.dev/v1alpha1`. The same texts are sh
 `kubectl explain loadbalancer.spec.listeners`. Durations are written as numbers with units: `500ms`, `60s`, `1m30s`, `1h`.
 ";
 
-/// What is described elsewhere, and where.
-const ELSEWHERE: [(&str, &str); 3] = [
-    ("conditions", "[Condition](operations.md#conditions)"),
+/// What is described elsewhere: the field, a member by which it is told from others of its name, and where.
+const ELSEWHERE: [(&str, &str, &str); 3] = [
+    ("conditions", "lastTransitionTime", "[Condition](operations.md#conditions)"),
     (
         "allowFrom",
+        "podSelector",
         "[NetworkPolicyPeer](https://kubernetes.io/docs/reference/kubernetes-api/policy-resources/network-policy-v1/)",
     ),
     (
         "template",
+        "spec",
         "[PodTemplateSpec](https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-template-v1/)",
     ),
 ];
@@ -64,7 +66,7 @@ fn write_object(page: &mut String, kind: &str, path: &str, schema: &Value) {
         );
     }
     write_rules(page, schema);
-    for (name, rules) in properties.iter().filter(|(name, _)| !is_elsewhere(name)) {
+    for (name, rules) in properties.iter().filter(|(name, field)| elsewhere(name, field).is_none()) {
         write_within(page, kind, &format!("{path}.{name}"), rules);
     }
 }
@@ -103,20 +105,28 @@ fn is_required(schema: &Value, name: &str) -> bool {
         .is_some_and(|names| names.iter().any(|each| each == name))
 }
 
-fn is_elsewhere(name: &str) -> bool {
-    ELSEWHERE.iter().any(|(each, _)| *each == name)
+/// Where the members of a field are described, if not here.
+fn elsewhere(name: &str, field: &Value) -> Option<&'static str> {
+    let members = field.get("items").unwrap_or(field).get("properties");
+    let found = ELSEWHERE.iter().find(|(each, member, _)| {
+        *each == name && members.is_some_and(|members| members.get(member).is_some())
+    });
+    found.map(|(_, _, link)| *link)
 }
 
 fn kind_of(name: &str, field: &Value) -> String {
-    if let Some((_, link)) = ELSEWHERE.iter().find(|(each, _)| *each == name) {
-        return (*link).to_owned();
+    if let Some(link) = elsewhere(name, field) {
+        return link.to_owned();
     }
     if field.get("x-kubernetes-int-or-string").is_some() {
         return "integer or string".into();
     }
     let text = |schema: &Value| schema.get("type").and_then(Value::as_str).unwrap_or("any").to_owned();
     let kind = match field.get("items") {
-        Some(items) => format!("list of {}s", text(items)),
+        Some(items) => match bounds(items).trim_start_matches(", ") {
+            "" => format!("list of {}s", text(items)),
+            bounds => format!("list of {}s ({bounds} each)", text(items)),
+        },
         None if field.get("additionalProperties").is_some() => "map of strings".into(),
         None if messages(field).any(|message| message.contains(" is a duration ")) => {
             return "duration".into();
@@ -131,12 +141,16 @@ fn default(field: &Value) -> String {
 }
 
 /// The values that it may have, and the sentences of its own rules; those of an object are shown with its fields.
+/// Of a list also those of its entries.
 fn notes(field: &Value) -> String {
-    let mut text = String::new();
+    let mut text = field.get("items").map(notes).unwrap_or_default();
     if let Some(values) = field.get("enum").and_then(Value::as_array) {
         let values: Vec<String> =
             values.iter().map(|value| format!("`{}`", value.to_string().trim_matches('"'))).collect();
         let _ = write!(text, " One of {}.", values.join(", "));
+    }
+    if let Some(pattern) = field.get("pattern").and_then(Value::as_str) {
+        let _ = write!(text, " Matches `{}`.", pattern.replace('|', "\\|"));
     }
     if field.get("type").and_then(Value::as_str) != Some("object") {
         for message in messages(field) {
@@ -163,4 +177,33 @@ fn bounds(field: &Value) -> String {
             (None, None) => String::new(),
         })
         .collect()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conditions_of_rules_are_described_here_and_conditions_of_statuses_elsewhere() {
+        let page = page(&definition::all().unwrap());
+        for heading in
+            ["spec.listeners[].rules[].conditions[]", "spec.listeners[].rules[].conditions[].query.pairs[]"]
+        {
+            assert!(page.contains(&format!("### LoadBalancer `{heading}`")), "{heading}");
+        }
+        assert!(!page.contains("`status.conditions[]`"));
+        assert!(page.contains("[NetworkPolicyPeer]") && page.contains("[PodTemplateSpec]"));
+    }
+
+    #[test]
+    fn the_bounds_and_the_pattern_of_a_list_s_entries_are_told() {
+        let field = serde_json::json!({
+            "type": "array",
+            "maxItems": 5,
+            "items": { "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^(a|b)$" },
+        });
+        assert_eq!(kind_of("values", &field), "list of strings (1–128 characters each), at most 5 entries");
+        assert_eq!(notes(&field), r" Matches `^(a\|b)$`.");
+    }
 }

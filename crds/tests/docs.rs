@@ -26,8 +26,13 @@ fn anchor(heading: &str) -> String {
         .replace(' ', "-")
 }
 
+/// Those outside of code, where regular expressions look like links.
 fn links(text: &str) -> impl Iterator<Item = &str> {
-    text.split("](").skip(1).filter_map(|rest| rest.split(')').next()).filter(|link| !link.contains("://"))
+    let prose = text.split('`').step_by(2);
+    prose
+        .flat_map(|prose| prose.split("](").skip(1))
+        .filter_map(|rest| rest.split(')').next())
+        .filter(|link| !link.contains("://"))
 }
 
 #[test]

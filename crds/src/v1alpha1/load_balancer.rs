@@ -7,6 +7,7 @@ use kube::CustomResource;
 use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use super::common::{
     DNS_LABEL, Duration, HasConditions, StatusCondition, duration_between, networks, seconds,
@@ -118,9 +119,10 @@ pub struct Listener {
     /// What is spoken on this port.
     #[serde(default)]
     pub protocol: ListenerProtocol,
-    /// The port on every node. When absent the cluster chooses one. Not allowed for ClusterIP.
+    /// The port on every node, in the range that the cluster is configured for: 30000 to 32767 unless it says otherwise.
+    /// When absent the cluster chooses one. Not allowed for ClusterIP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65535))]
+    #[schemars(range(min = 1024, max = 65535))]
     pub node_port: Option<u16>,
     /// Like a security group: the networks that may connect, in CIDR notation, checked when a
     /// connection is accepted. From 1 to 100.
@@ -166,27 +168,30 @@ pub struct Rule {
     pub action: Action,
 }
 
-/// One condition on a request: exactly one of its members.
+/// One condition on a request: exactly one of its members. In patterns `*` matches any characters, or none, and `?` exactly
+/// one byte; a backslash takes what follows it literally: `\*`, `\?`, `\\`.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.path), has(self.host), has(self.header), has(self.method), has(self.query), has(self.sourceIp)].exists_one(present, present)").message("a condition has exactly one of path, host, header, method, query and sourceIp: write several conditions if all must hold"))]
 pub struct Condition {
-    /// The path, without the query; case-sensitive; `*` matches any characters, `?` exactly one.
+    /// The path, without the query, as the client wrote it: percent-encoding is not decoded, so a space is `%20`.
+    /// Patterns; case-sensitive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "path_patterns")]
     pub path: Option<Patterns>,
-    /// The host, without the port; not case-sensitive; `*` and `?` as for paths.
+    /// The host, without the port. Patterns; not case-sensitive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "host_patterns")]
     pub host: Option<Patterns>,
-    /// A header's value; not case-sensitive; `*` and `?` as for paths.
+    /// The value of a header. Patterns; not case-sensitive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub header: Option<HeaderCondition>,
-    /// The method, exactly as written.
+    /// The method, exactly as written: no patterns, and case-sensitive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "methods")]
     pub method: Option<Patterns>,
-    /// A pair of the query string; not case-sensitive; `*` and `?` as for paths.
+    /// A pair of the query string, as the client wrote it: percent-encoding is not decoded, and a space is what the
+    /// client made of it, `%20` or `+`. Patterns; not case-sensitive.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub query: Option<QueryCondition>,
     /// The address of the connection's other end (not of X-Forwarded-For).
@@ -209,8 +214,8 @@ pub struct HeaderCondition {
     /// Name of the header; not case-sensitive.
     #[schemars(length(min = 1, max = 40), regex(pattern = TOKEN))]
     pub name: String,
-    /// From 1 to 5 values of at most 128 characters.
-    #[schemars(length(min = 1, max = 5), inner(length(max = 128)))]
+    /// From 1 to 5 values of at most 128 characters, without spaces at their ends.
+    #[schemars(length(min = 1, max = 5), inner(length(min = 1, max = 128), regex(pattern = HEADER_VALUE)))]
     pub values: Vec<String>,
 }
 
@@ -227,12 +232,12 @@ pub struct QueryCondition {
 #[derive(Serialize, Deserialize, JsonSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct QueryPair {
-    /// The key; when absent any key will do.
+    /// The key; when absent any key will do. Without `&`, `=`, `#`, spaces, and what is not ASCII.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = QUERY_KEY))]
     pub key: Option<String>,
-    /// The value.
-    #[schemars(length(max = 128))]
+    /// The value; `*` if any will do, or none. Without `&`, `#`, spaces, and what is not ASCII.
+    #[schemars(length(min = 1, max = 128), regex(pattern = QUERY_VALUE))]
     pub value: String,
 }
 
@@ -285,7 +290,8 @@ pub struct WeightedTargetGroup {
     pub weight: u16,
 }
 
-/// Where to send the client. `#{protocol}`, `#{host}`, `#{port}`, `#{path}` and `#{query}` stand for the request's own.
+/// Where to send the client. `#{protocol}`, `#{host}`, `#{port}`, `#{path}` and `#{query}` stand for the request's own;
+/// anything else after a `#` is refused. Each part is written into its own field.
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.protocol != '#{protocol}' || self.host != '#{host}' || self.port != '#{port}' || self.path != '/#{path}' || self.query != '#{query}'").message("a redirect to the same address never ends: change at least one of protocol, host, port, path and query"))]
@@ -297,22 +303,25 @@ pub struct Redirect {
     #[serde(default = "keep_protocol")]
     #[schemars(extend("enum" = ["HTTP", "HTTPS", "#{protocol}"]))]
     pub protocol: String,
-    /// A host name or `#{host}`.
+    /// A host name, `#{host}`, or one made of both, such as `www.#{host}`; without port, user and wildcards.
     #[serde(default = "keep_host")]
-    #[schemars(length(min = 1, max = 255), regex(pattern = r"^[!-.0-~]+$"))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = REDIRECT_HOST))]
+    #[x_kube(validation = Rule::new("self.startsWith('[') || !(self.contains(':') || self.contains('@') || self.contains('*'))").message("host is a host name, '#{host}', or one made of both, such as 'www.#{host}': write the port into port, and leave out users and wildcards"))]
     pub host: String,
     /// A port number or `#{port}`.
     #[serde(default = "keep_port")]
     #[schemars(length(min = 1, max = 7))]
     #[x_kube(validation = Rule::new("self == '#{port}' || (self.matches('^[1-9][0-9]*$') && int(self) <= 65535)").message("port is a number from 1 to 65535 in quotes, or '#{port}' for the request's own"))]
     pub port: String,
-    /// An absolute path.
+    /// An absolute path, without the query; with percent-encoding where it is not ASCII.
     #[serde(default = "keep_path")]
-    #[schemars(length(min = 1, max = 128), regex(pattern = r"^/[!-~]*$"))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = REDIRECT_TEXT))]
+    #[x_kube(validation = Rule::new("self.startsWith('/') && !self.contains('?')").message("path begins with a slash and ends before the question mark: write what follows that into query"))]
     pub path: String,
     /// The query without its question mark; empty for none.
     #[serde(default = "keep_query")]
-    #[schemars(length(max = 128), regex(pattern = r"^[!-~]*$"))]
+    #[schemars(length(max = 128), regex(pattern = REDIRECT_TEXT))]
+    #[x_kube(validation = Rule::new("!self.startsWith('?')").message("query is written without its question mark: a=b instead of ?a=b"))]
     pub query: String,
 }
 
@@ -413,18 +422,45 @@ pub struct ListenerStatus {
     pub conditions: Vec<StatusCondition>,
 }
 
-/// What RFC 9110 calls a token: names of headers, methods.
-const TOKEN: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
+/// What RFC 9110 calls a token: names of headers, methods. The backtick by its number, for the sake of the reference page.
+const TOKEN: &str = r"^[!#$%&'*+.^_\x60|~0-9A-Za-z-]+$";
+
+/// What a header's value can be: no control characters but tabs, and no space at its ends, where readers remove it.
+const HEADER_VALUE: &str = r"^[^\x00-\x20\x7f]([^\x00-\x08\x0a-\x1f\x7f]*[^\x00-\x20\x7f])?$";
+
+/// What can be before the first `=` of a pair in a query: visible ASCII but for `#`, `&` and `=`.
+const QUERY_KEY: &str = r#"^[!"$%'-<>-~]+$"#;
+
+/// What can follow it.
+const QUERY_VALUE: &str = r#"^[!"$%'-~]+$"#;
+
+/// A host name with the request's own as a part of it, or an IPv6 address.
+const REDIRECT_HOST: &str = r"^(([0-9A-Za-z._-]|#[{]host[}])+|\[[0-9A-Fa-f:.]+\])$";
+
+/// Visible ASCII in which every `#` begins one of the placeholders.
+const REDIRECT_TEXT: &str = r#"^([!"$-~]|#[{](protocol|host|port|path|query)[}])*$"#;
 
 fn path_patterns(_: &mut SchemaGenerator) -> Schema {
-    patterns(
-        "^[/*?]",
-        "From 1 to 5 paths of at most 128 characters, each of which begins with `/`, `*` or `?`.",
-    )
+    let mut schema = patterns(
+        r#"^[!"$-~]+$"#,
+        "From 1 to 5 paths of at most 128 characters, each of which begins with `/`, `*` or `?`. Without `#`, spaces, and what is not ASCII.",
+    );
+    // As there may be more than a million values, the API server would let no rule read them to their ends.
+    let begins = json!([{
+        "rule": "self.startsWith('/') || self.startsWith('*') || self.startsWith('?')",
+        "message": "a path begins with / or with a wildcard, * or ?: write /api instead of api",
+    }]);
+    if let Some(items) = schema.pointer_mut("/properties/values/items").and_then(Value::as_object_mut) {
+        items.insert("x-kubernetes-validations".into(), begins);
+    }
+    schema
 }
 
 fn host_patterns(_: &mut SchemaGenerator) -> Schema {
-    patterns("^[0-9A-Za-z.*?:\\[\\]_-]+$", "From 1 to 5 host names of at most 128 characters.")
+    patterns(
+        r"^([0-9A-Za-z.*?_-]+|\[[0-9A-Fa-f:.*?]+\])$",
+        "From 1 to 5 host names of at most 128 characters, without ports; an IPv6 address in brackets.",
+    )
 }
 
 fn methods(_: &mut SchemaGenerator) -> Schema {

@@ -90,18 +90,19 @@ pub struct Targets {
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetAddress {
-    /// IPv4 or IPv6 address; not loopback, link-local or multicast.
+    /// IPv4 or IPv6 address; not loopback, link-local or multicast, nor of `0.0.0.0/8` or `::/96`.
     #[schemars(with = "String")]
     #[schemars(length(max = 45))]
-    #[x_kube(validation = Rule::new("isIP(self) && ip(self).isGlobalUnicast()").message("address is the IPv4 or IPv6 address of one machine, such as 10.0.0.7: not a name, and not loopback, link-local or multicast"))]
+    #[x_kube(validation = Rule::new("isIP(self) && ip(self).isGlobalUnicast() && !cidr('0.0.0.0/8').containsIP(self) && !cidr('::/96').containsIP(self)").message("address is the IPv4 or IPv6 address of one machine, such as 10.0.0.7: not a name, and not loopback, link-local or multicast, nor of 0.0.0.0/8 or ::/96"))]
     pub address: IpAddr,
     /// Its port; when absent the group's, which must then be a number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: Option<u16>,
-    /// The zone it is in.
+    /// The zone it is in, as the nodes' label `topology.kubernetes.io/zone` would say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$')").message("zone is what a label may say, such as eu-1a: letters, digits, dashes, dots and underscores, at its ends only letters and digits"))]
     pub zone: Option<String>,
     /// Its share of the requests in relation to the other addresses'. From 1 to 100.
     #[serde(default = "default_weight")]
@@ -129,7 +130,8 @@ pub struct HealthCheck {
     pub protocol: Option<TargetProtocol>,
     /// Path of the request. Only for HTTP.
     #[serde(default = "default_path")]
-    #[schemars(length(min = 1, max = 1024), regex(pattern = r"^/[!-~]*$"))]
+    #[schemars(length(min = 1, max = 1024))]
+    #[x_kube(validation = Rule::new("self.matches('^/[!\"$-~]*$')").message("path begins with a slash, such as /healthz, and has no fragment: write spaces and what is not ASCII with percent-encoding, such as %20"))]
     pub path: String,
     /// A port number, or `traffic-port` for the target's own.
     #[serde(default = "traffic_port")]
