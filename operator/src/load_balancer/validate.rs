@@ -132,8 +132,10 @@ fn listener(problems: &mut Problems, listener: &Listener) -> snapshot::Listener 
         only_tcp(problems, &field, listener);
     }
     problems.unique(&format!("{field}.rules.priority"), listener.rules.iter().map(|rule| rule.priority));
-    let mut rules: Vec<_> =
-        listener.rules.iter().filter_map(|rule| rule::rule(problems, &field, rule)).collect();
+    let rules = listener.rules.iter().enumerate();
+    let mut rules: Vec<_> = rules
+        .filter_map(|(index, rule)| rule::rule(problems, &format!("{field}.rules[{index}]"), rule))
+        .collect();
     rules.sort_by_key(|rule| rule.priority);
     let action = rule::action(problems, &format!("{field}.defaultAction"), &listener.default_action);
     snapshot::Listener {

@@ -12,9 +12,8 @@ const MAX_VALUES: usize = 5;
 /// A pattern has at most so many characters.
 const MAX_PATTERN: usize = 128;
 
-/// The rule as proxies get it; absent when there is no sense in it, and then there is a problem.
-pub fn rule(problems: &mut Problems, listener: &str, rule: &Rule) -> Option<snapshot::Rule> {
-    let field = format!("{listener}.rules[{}]", rule.priority);
+/// The rule as proxies get it; absent when there is no sense in it, and then there is a problem of `field`.
+pub fn rule(problems: &mut Problems, field: &str, rule: &Rule) -> Option<snapshot::Rule> {
     problems.range(format!("{field}.priority"), rule.priority, 1..=50_000);
     problems.require(!rule.conditions.is_empty(), format!("{field}.conditions"), "give at least one");
     let values: usize = rule.conditions.iter().map(count).sum();
@@ -23,8 +22,12 @@ pub fn rule(problems: &mut Problems, listener: &str, rule: &Rule) -> Option<snap
         format!("{field}.conditions"),
         format!("{values} values are more than {MAX_VALUES}; make several rules"),
     );
-    let conditions =
-        rule.conditions.iter().filter_map(|condition| self::condition(problems, &field, condition)).collect();
+    let conditions = rule.conditions.iter().enumerate();
+    let conditions = conditions
+        .filter_map(|(index, condition)| {
+            self::condition(problems, &format!("{field}.conditions[{index}]"), condition)
+        })
+        .collect();
     let action = action(problems, &format!("{field}.action"), &rule.action)?;
     Some(snapshot::Rule { priority: rule.priority, conditions, action })
 }
@@ -41,10 +44,9 @@ fn count(condition: &Condition) -> usize {
         + source_ip.as_ref().map_or(0, |source| source.values.len())
 }
 
-fn condition(problems: &mut Problems, rule: &str, condition: &Condition) -> Option<snapshot::Condition> {
-    let field = format!("{rule}.conditions");
+fn condition(problems: &mut Problems, field: &str, condition: &Condition) -> Option<snapshot::Condition> {
     if count(condition) == 0 {
-        problems.add(&field, "each needs at least one value");
+        problems.add(field, "give at least one value");
         return None;
     }
     let Condition { path, host, header, method, query, source_ip } = condition.clone();
@@ -64,38 +66,52 @@ fn condition(problems: &mut Problems, rule: &str, condition: &Condition) -> Opti
     .flatten()
     .collect();
     if found.len() > 1 {
-        problems.add(
-            &field,
-            "each has exactly one of path, host, header, method, query and sourceIp; make two of it",
-        );
+        problems
+            .add(field, "give exactly one of path, host, header, method, query and sourceIp; make two of it");
     }
     let found = found.pop()?;
-    patterns_fit(problems, &field, &found);
+    patterns_fit(problems, field, &found);
     Some(found)
 }
 
 fn patterns_fit(problems: &mut Problems, field: &str, condition: &snapshot::Condition) {
     use snapshot::Condition as Of;
-    let values: Vec<&String> = match condition {
-        Of::Path { values } | Of::Host { values } | Of::Method { values } => values.iter().collect(),
+    let (kind, values) = match condition {
+        Of::Path { values } => ("path", values),
+        Of::Host { values } => ("host", values),
+        Of::Method { values } => ("method", values),
         Of::Header { name, values } => {
             problems.require(
                 is_token(name),
                 format!("{field}.header.name"),
                 format!("{name:?} is no header's name"),
             );
-            values.iter().collect()
+            ("header", values)
         }
-        Of::Query { pairs } => pairs.iter().flat_map(|pair| pair.key.iter().chain([&pair.value])).collect(),
+        Of::Query { pairs } => return pairs_fit(problems, field, pairs),
         Of::SourceIp { values: _ } => return,
     };
-    for value in values {
-        problems.require(
-            (1..=MAX_PATTERN).contains(&value.chars().count()),
-            field,
-            format!("{value:?} has not from 1 to {MAX_PATTERN} characters"),
-        );
+    for (index, value) in values.iter().enumerate() {
+        fits(problems, format!("{field}.{kind}.values[{index}]"), value);
     }
+}
+
+fn pairs_fit(problems: &mut Problems, field: &str, pairs: &[snapshot::QueryPair]) {
+    for (index, snapshot::QueryPair { key, value }) in pairs.iter().enumerate() {
+        let field = format!("{field}.query.pairs[{index}]");
+        if let Some(key) = key {
+            fits(problems, format!("{field}.key"), key);
+        }
+        fits(problems, format!("{field}.value"), value);
+    }
+}
+
+fn fits(problems: &mut Problems, field: String, pattern: &str) {
+    problems.require(
+        (1..=MAX_PATTERN).contains(&pattern.chars().count()),
+        field,
+        format!("{pattern:?} has not from 1 to {MAX_PATTERN} characters"),
+    );
 }
 
 /// A token of RFC 9110.

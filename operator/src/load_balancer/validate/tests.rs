@@ -86,11 +86,11 @@ fn each_contradiction_is_named_with_its_field() {
         ),
         (
             with_rule(json!({ "priority": 1, "conditions": [], "action": go })),
-            "rules[1].conditions: give at least one",
+            "rules[0].conditions: give at least one",
         ),
         (
             with_rule(json!({ "priority": 1, "conditions": [{}], "action": go })),
-            "each needs at least one value",
+            "rules[0].conditions[0]: give at least one value",
         ),
         (
             with_rule(json!({ "priority": 1, "action": go, "conditions": [
@@ -106,7 +106,16 @@ fn each_contradiction_is_named_with_its_field() {
         ),
         (
             with_rule(json!({ "priority": 1, "action": go, "conditions": [{ "path": { "values": [""] } }] })),
-            "\"\" has not from 1 to 128 characters",
+            "rules[0].conditions[0].path.values[0]: \"\" has not from 1 to 128 characters",
+        ),
+        (
+            with_listener(json!({ "rules": [
+                { "priority": 7, "conditions": [path], "action": go },
+                { "priority": 19, "action": go, "conditions": [
+                    path, { "query": { "pairs": [{ "key": "a", "value": "b" }, { "key": "c", "value": "" }] } },
+                ] },
+            ] })),
+            "spec.listeners[http].rules[1].conditions[1].query.pairs[1].value: \"\" has not from 1 to 128",
         ),
         (
             with_rule(json!({ "priority": 1, "action": go, "conditions": [
