@@ -69,6 +69,8 @@ pub mod reason {
     pub const SERVICE_WITHOUT_ENDPOINTS: &str = "ServiceWithoutEndpoints";
     /// Another object has the node port.
     pub const NODE_PORT_TAKEN: &str = "NodePortTaken";
+    /// The cluster has no such node port.
+    pub const NODE_PORT_INVALID: &str = "NodePortInvalid";
     /// Every proxy has it.
     pub const PROGRAMMED: &str = "Programmed";
     /// Something has not happened yet and needs nobody's help.

@@ -17,6 +17,7 @@ use super::build::Port;
 use super::dereference::Found;
 use super::validate::Valid;
 use crate::apply::Applied;
+use crate::conditions::reason;
 use crate::context::Context;
 use crate::controller::Reconciled;
 use crate::error::Error;
@@ -36,8 +37,17 @@ pub struct Outcome {
     pub foreign: Vec<String>,
     /// What the API server said of objects that it refused.
     pub refused: Vec<String>,
-    /// Listeners whose node port is taken, and by whom.
-    pub taken: BTreeMap<String, String>,
+    /// Listeners that do not get the node port they ask for.
+    pub withheld: BTreeMap<String, Withheld>,
+}
+
+/// Why a listener does not get the node port that it asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withheld {
+    /// Why, in one word.
+    pub reason: &'static str,
+    /// Why, in a sentence.
+    pub message: String,
 }
 
 impl Outcome {
@@ -48,7 +58,7 @@ impl Outcome {
 
     /// Whether to try again without being asked.
     pub fn again(&self) -> Reconciled {
-        if self.taken.is_empty() { Reconciled::Done } else { Reconciled::Later(NODE_PORT_RETRY) }
+        if self.withheld.is_empty() { Reconciled::Done } else { Reconciled::Later(NODE_PORT_RETRY) }
     }
 
     /// Takes in what became of an object.
@@ -70,7 +80,7 @@ pub async fn apply(
     context: &Context,
 ) -> Result<Outcome, Error> {
     let owner = object.controller_owner_ref(&()).unwrap_or_default();
-    let mut outcome = Outcome { taken: taken(valid, found), ..Outcome::default() };
+    let mut outcome = Outcome { withheld: taken(valid, found), ..Outcome::default() };
     let service = service(valid, found, context, &owner, &mut outcome).await;
     register(valid, context);
     service?;
@@ -101,7 +111,7 @@ pub fn register(valid: &Valid, context: &Context) {
     });
 }
 
-/// Applies the Service with the ports that proxies listen on. A node port that is taken costs its listener alone.
+/// Applies the Service with the ports that proxies listen on. A node port that cannot be had costs its listener alone.
 async fn service(
     valid: &Valid,
     found: &Found,
@@ -112,7 +122,7 @@ async fn service(
     let (key, bound) = (&valid.balancer.key, bound(valid, found));
     let (applier, store) = (&context.applier, &context.caches.services);
     loop {
-        let withheld = outcome.taken.keys().cloned().collect();
+        let withheld = outcome.withheld.keys().cloned().collect();
         let ports = build::ports(valid, &bound, &withheld, found.service.as_deref());
         if ports.is_empty() {
             return applier.remove(owner, key, store).await;
@@ -120,9 +130,9 @@ async fn service(
         let wanted = build::service(valid, &ports, owner);
         let result = applier.apply(owner, key, store, &wanted).await?;
         if let Applied::Refused(status) = &result
-            && let Some(listener) = node_port_taken(status, &ports)
+            && let Some((listener, why)) = node_port_refused(status, &ports)
         {
-            outcome.taken.insert(listener, status.message.clone());
+            outcome.withheld.insert(listener, why);
             continue;
         }
         outcome.service = outcome.take(result);
@@ -143,23 +153,27 @@ pub fn bound(valid: &Valid, found: &Found) -> BTreeSet<String> {
 }
 
 /// Listeners whose node port another balancer asked for first.
-fn taken(valid: &Valid, found: &Found) -> BTreeMap<String, String> {
+fn taken(valid: &Valid, found: &Found) -> BTreeMap<String, Withheld> {
     let asked = valid.service.node_ports.iter();
     asked
         .filter_map(|(listener, port)| {
             let other = found.node_ports.get(port)?;
             let message = format!("LoadBalancer {other} asked for node port {port} first; choose another");
-            Some((listener.clone(), message))
+            Some((listener.clone(), Withheld { reason: reason::NODE_PORT_TAKEN, message }))
         })
         .collect()
 }
 
-/// The listener whose node port the API server says is taken.
-fn node_port_taken(status: &Status, ports: &BTreeMap<String, Port>) -> Option<String> {
+/// The listener whose node port the API server refuses, and why. Whether another object has it is told from whether the
+/// cluster has it at all by the sentence alone: the machine-readable reason of both is `FieldValueInvalid`.
+fn node_port_refused(status: &Status, ports: &BTreeMap<String, Port>) -> Option<(String, Withheld)> {
     let causes = &status.details.as_ref()?.causes;
     causes.iter().find_map(|cause| {
         let index = cause.field.strip_prefix("spec.ports[")?.strip_suffix("].nodePort")?;
-        ports.keys().nth(index.parse().ok()?).cloned()
+        let listener = ports.keys().nth(index.parse().ok()?)?.clone();
+        let outside = cause.message.contains("not in the valid range");
+        let reason = if outside { reason::NODE_PORT_INVALID } else { reason::NODE_PORT_TAKEN };
+        Some((listener, Withheld { reason, message: status.message.clone() }))
     })
 }
 
@@ -198,18 +212,25 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_node_port_is_traced_to_its_listener() {
+    fn a_refused_node_port_is_traced_to_its_listener() {
         let ports =
             ["a", "b"].map(|name| (name.to_owned(), Port { port: 80, node_port: Some(30080) })).into();
-        for (field, listener) in [
-            ("spec.ports[1].nodePort", Some("b".to_owned())),
-            ("spec.ports[7].nodePort", None),
-            ("spec.ports[0].name", None),
+        let (taken, outside) = (
+            "Invalid value: 30080: provided port is already allocated",
+            "Invalid value: 1025: provided port is not in the valid range. The range of valid ports is 30000-32767",
+        );
+        for (field, message, expected) in [
+            ("spec.ports[1].nodePort", taken, Some(("b", reason::NODE_PORT_TAKEN))),
+            ("spec.ports[0].nodePort", outside, Some(("a", reason::NODE_PORT_INVALID))),
+            ("spec.ports[7].nodePort", taken, None),
+            ("spec.ports[0].name", taken, None),
         ] {
-            let cause = serde_json::json!({ "message": "taken", "field": field });
+            let cause = serde_json::json!({ "message": message, "field": field });
             let status: Status =
                 serde_json::from_value(serde_json::json!({ "details": { "causes": [cause] } })).unwrap();
-            assert_eq!(node_port_taken(&status, &ports), listener, "{field}");
+            let found = node_port_refused(&status, &ports);
+            let found = found.as_ref().map(|(listener, why)| (listener.as_str(), why.reason));
+            assert_eq!(found, expected, "{field}: {message}");
         }
     }
 }

@@ -79,8 +79,8 @@ fn accepted(inputs: &Inputs<'_>) -> Verdict {
     if !outcome.refused.is_empty() {
         return no(kind::ACCEPTED, reason::REFUSED, outcome.refused.join("; "));
     }
-    if let Some((listener, message)) = outcome.taken.iter().next() {
-        return no(kind::ACCEPTED, reason::NODE_PORT_TAKEN, format!("listener {listener}: {message}"));
+    if let Some((listener, why)) = outcome.withheld.iter().next() {
+        return no(kind::ACCEPTED, why.reason, format!("listener {listener}: {}", why.message));
     }
     yes(kind::ACCEPTED, reason::ACCEPTED, "")
 }
@@ -224,8 +224,8 @@ fn listener(
     old: &LoadBalancerStatus,
     now: Timestamp,
 ) -> ListenerStatus {
-    let accepted = match inputs.outcome.taken.get(name) {
-        Some(message) => no(kind::ACCEPTED, reason::NODE_PORT_TAKEN, message),
+    let accepted = match inputs.outcome.withheld.get(name) {
+        Some(why) => no(kind::ACCEPTED, why.reason, &why.message),
         None => yes(kind::ACCEPTED, reason::ACCEPTED, ""),
     };
     let problem =

@@ -4,6 +4,7 @@ use evenkeel_proxy_api::report::Rejection;
 use serde_json::json;
 
 use super::*;
+use crate::load_balancer::apply::Withheld;
 use crate::load_balancer::build::tests::valid;
 use crate::load_balancer::dereference::ProxyState;
 
@@ -15,6 +16,10 @@ fn object() -> LoadBalancer {
         "spec": { "replicas": 2, "service": { "type": "NodePort" }, "listeners": [] },
     }))
     .unwrap()
+}
+
+fn taken(message: &str) -> Withheld {
+    Withheld { reason: reason::NODE_PORT_TAKEN, message: message.into() }
 }
 
 /// Two proxies that acknowledged generation 3, target groups that fit, a Service with an address.
@@ -161,7 +166,7 @@ fn each_trouble_has_its_condition_and_reason() {
         (
             "the node port is taken",
             |_, outcome| {
-                outcome.taken.insert("http".into(), "30080 is taken".into());
+                outcome.withheld.insert("http".into(), taken("30080 is taken"));
             },
             "Accepted",
             reason::NODE_PORT_TAKEN,
@@ -196,7 +201,7 @@ fn each_trouble_has_its_condition_and_reason() {
 fn a_trouble_of_one_listener_is_not_said_of_the_other() {
     let (mut found, mut outcome) = fine();
     found.groups.insert("db".into(), Group::Missing);
-    outcome.taken.insert("http".into(), "taken".into());
+    outcome.withheld.insert("http".into(), taken("taken"));
     let status = made(&found, &outcome);
     assert_eq!(status.listeners[0].name, "db");
     assert_eq!(
