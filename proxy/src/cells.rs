@@ -16,6 +16,7 @@ pub struct Cell {
     in_flight: AtomicU32,
     draining: AtomicBool,
     closing: AtomicBool,
+    suspect: AtomicBool,
     health: AtomicU8,
     completed: AtomicU64,
     failed: AtomicU64,
@@ -98,6 +99,22 @@ impl Cell {
     #[inline]
     pub fn draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
+    }
+
+    /// There was no connection to it: until a check passes, others are picked before it.
+    pub(crate) fn suspect(&self) {
+        self.suspect.store(true, Ordering::Relaxed);
+    }
+
+    /// A check has passed.
+    pub(crate) fn trust(&self) {
+        self.suspect.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether others are picked before it.
+    #[inline]
+    pub fn is_suspect(&self) -> bool {
+        self.suspect.load(Ordering::Relaxed)
     }
 
     /// What checks say.

@@ -179,6 +179,9 @@ impl Shared {
         let mut guard = self.state.lock();
         let (state, verdict) = &mut *guard;
         let before = state.health();
+        if outcome.is_ok() {
+            self.subscribers.lock().iter().for_each(|(_, endpoint)| endpoint.cell.trust());
+        }
         if outcome.is_ok() || failures_count {
             state.observe(outcome.is_ok(), &self.key.check);
         }

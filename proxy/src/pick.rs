@@ -58,7 +58,9 @@ fn find(group: &Group, tried: &[Arc<Endpoint>]) -> Result<Picked, NoTarget> {
     let was_tried = |endpoint: &Endpoint| tried.iter().any(|tried| Arc::ptr_eq(&tried.cell, &endpoint.cell));
     loop {
         let lineup = group.lineup();
-        match lineup.choose(|endpoint| was_tried(endpoint) || endpoint.cell.draining()) {
+        let is_out = |endpoint: &Endpoint| was_tried(endpoint) || endpoint.cell.draining();
+        let trusted = lineup.choose(|endpoint| is_out(endpoint) || endpoint.cell.is_suspect());
+        match trusted.or_else(|| lineup.choose(is_out)) {
             // Draining began between the look and the count: choose again.
             Some(endpoint) if !endpoint.cell.admit() => {}
             Some(endpoint) => return Ok(Picked { endpoint: Arc::clone(endpoint) }),
@@ -74,6 +76,12 @@ impl Picked {
     /// The target. Keep a clone to say at the next pick that it was tried.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
+    }
+
+    /// There was no connection to the target.
+    pub fn failed_to_connect(&self) {
+        self.endpoint.cell.suspect();
+        self.endpoint.stats.count_connect_failure();
     }
 
     /// Waits until the target's drain has reached its limit: then close what is left.

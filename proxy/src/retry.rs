@@ -22,8 +22,6 @@ pub enum Failure {
     Connect,
     /// There was one, and it broke.
     Exchange {
-        /// It had served a request before, so the target may have closed it while the request was on its way.
-        reused: bool,
         /// A part of the answer has arrived.
         answer_begun: bool,
     },
@@ -46,7 +44,8 @@ pub fn may_resend(failure: Failure, method: &Method, body: Body) -> bool {
         (_, Body::Gone) => false,
         (Failure::Connect, Body::Untouched) => true,
         (Failure::Connect, Body::Kept) => method.is_idempotent(),
-        (Failure::Exchange { reused, answer_begun }, _) => reused && !answer_begun && method.is_idempotent(),
+        // Its work may have been done already: only what can be done twice (RFC 9110, 9.2.2).
+        (Failure::Exchange { answer_begun }, _) => !answer_begun && method.is_idempotent(),
     }
 }
 
@@ -108,19 +107,18 @@ mod tests {
 
     #[test]
     fn a_request_is_sent_again_only_when_that_cannot_do_its_work_twice() {
-        let broke = |reused, answer_begun| Failure::Exchange { reused, answer_begun };
+        let broke = |answer_begun| Failure::Exchange { answer_begun };
         for (failure, method, body, expected) in [
             (Failure::Connect, Method::POST, Body::Untouched, true),
             (Failure::Connect, Method::GET, Body::Untouched, true),
             (Failure::Connect, Method::POST, Body::Kept, false),
             (Failure::Connect, Method::PUT, Body::Kept, true),
             (Failure::Connect, Method::PUT, Body::Gone, false),
-            (broke(true, false), Method::GET, Body::Untouched, true),
-            (broke(true, false), Method::PUT, Body::Kept, true),
-            (broke(true, false), Method::PUT, Body::Gone, false),
-            (broke(true, false), Method::POST, Body::Untouched, false),
-            (broke(true, true), Method::GET, Body::Untouched, false),
-            (broke(false, false), Method::GET, Body::Untouched, false),
+            (broke(false), Method::GET, Body::Untouched, true),
+            (broke(false), Method::PUT, Body::Kept, true),
+            (broke(false), Method::PUT, Body::Gone, false),
+            (broke(false), Method::POST, Body::Untouched, false),
+            (broke(true), Method::GET, Body::Untouched, false),
         ] {
             assert_eq!(may_resend(failure, &method, body), expected, "{failure:?} {method} {body:?}");
         }

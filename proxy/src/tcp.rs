@@ -112,8 +112,8 @@ impl TcpCarrier {
                 Ok(Err(_)) => reason = Reason::ConnectFailed,
                 Err(_) => reason = Reason::ConnectTimeout,
             }
+            picked.failed_to_connect();
             picked.finish(Outcome::Failed, None);
-            group.stats().count_connect_failure();
             if !group.grants_retry(self.shared.started.elapsed()) {
                 break;
             }

@@ -5,6 +5,7 @@ use evenkeel_proxy_api::snapshot::{Snapshot, Target, TargetGroup};
 use tokio::time::Instant;
 
 use super::*;
+use crate::pick::pick;
 
 /// A network in which ports answer as they are told to, and which remembers who was asked when.
 #[derive(Clone, Default)]
@@ -164,6 +165,29 @@ async fn what_is_removed_is_not_asked_any_more() {
     pass(Duration::from_secs(30)).await;
     assert_eq!(scene.network.asked(1), 1);
     assert!(scene.network.asked(2) >= 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_are_picked_before_a_suspect_until_a_check_passes() {
+    let scene = Scene::new(&[("api", &[1, 2, 3])]);
+    pass(MOMENT).await;
+    let group = scene.core.groups().remove(0);
+    let picks = || -> BTreeMap<u16, usize> {
+        let mut picks = BTreeMap::new();
+        for _ in 0..12 {
+            *picks.entry(pick(&group, &[]).unwrap().endpoint().target.port).or_default() += 1;
+        }
+        picks
+    };
+    for endpoint in group.current_endpoints().iter().take(2) {
+        endpoint.cell.suspect();
+    }
+    assert_eq!(picks(), [(3, 12)].into());
+    group.current_endpoints()[2].cell.suspect();
+    assert_eq!(picks(), [(1, 4), (2, 4), (3, 4)].into(), "a suspect is better than nobody");
+    scene.network.set_broken(1, Some(Failure::Status(503)));
+    pass(Duration::from_secs(11)).await;
+    assert_eq!(picks(), [(2, 6), (3, 6)].into());
 }
 
 #[tokio::test(start_paused = true)]

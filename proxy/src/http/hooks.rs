@@ -123,9 +123,9 @@ impl ProxyHttp for Hooks {
         session: &mut Session,
         mut error: Box<Error>,
         ctx: &mut Context,
-        client_reused: bool,
+        _client_reused: bool,
     ) -> Box<Error> {
-        error.set_retry(retries::after_exchange(session, ctx, &error, client_reused));
+        error.set_retry(retries::after_exchange(session, ctx, &error));
         error
     }
 

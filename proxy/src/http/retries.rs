@@ -13,21 +13,21 @@ use crate::retry::{Body, Failure, MAX_ATTEMPTS, may_resend};
 
 /// There was no connection. It is of no use to try the same target again. Whether the request goes to another one.
 pub(super) fn after_connect(session: &Session, ctx: &mut Context, error: &Error) -> bool {
-    if let Some(group) = &ctx.group {
-        group.stats().count_connect_failure();
+    if let Some(picked) = &ctx.picked {
+        picked.failed_to_connect();
     }
     ctx.reason = Some(Reason::of(error, false));
     may_retry(session, ctx, Failure::Connect) && move_on(ctx)
 }
 
 /// There was a connection, and it broke, or the client's did. Whether the request is sent again.
-pub(super) fn after_exchange(session: &mut Session, ctx: &mut Context, error: &Error, reused: bool) -> bool {
+pub(super) fn after_exchange(session: &mut Session, ctx: &mut Context, error: &Error) -> bool {
     if *error.esource() != ErrorSource::Upstream {
         return false;
     }
     let reason = reason(session, error);
     ctx.reason = Some(reason);
-    retry_stale(session, ctx, reason, reused)
+    retry_closed(session, ctx, reason)
 }
 
 /// A target that waits for the rest of the request is not the one that is late.
@@ -38,10 +38,10 @@ fn reason(session: &mut Session, error: &Error) -> Reason {
     Reason::of(error, true)
 }
 
-/// A target that is slow or talks nonsense will do so again. But one that closed a connection while a request was on its
-/// way there may well serve it over another, if there is no other target.
-fn retry_stale(session: &Session, ctx: &mut Context, reason: Reason, reused: bool) -> bool {
-    let failure = Failure::Exchange { reused, answer_begun: ctx.stage == Stage::Answered };
+/// A target that is slow or talks nonsense will do so again. But where one closed a connection, because it is gone or the
+/// request came when it closed an idle one, another may serve, or the same one over another connection.
+fn retry_closed(session: &Session, ctx: &mut Context, reason: Reason) -> bool {
+    let failure = Failure::Exchange { answer_begun: ctx.stage == Stage::Answered };
     let again = reason == Reason::TargetClosed && may_retry(session, ctx, failure);
     if again {
         move_on(ctx);
