@@ -272,13 +272,14 @@ impl<K: Resource<DynamicType = ()> + Clone + 'static> Mirror<K> {
 
 /// What somebody wants of an object: all but its status and what managers note about themselves.
 fn by_intent(meta: &ObjectMeta) -> u64 {
-    let restarted = meta.annotations.as_ref().and_then(|annotations| annotations.get(labels::RESTARTED_AT));
+    let annotation = |name| meta.annotations.as_ref().and_then(|annotations| annotations.get(name));
     hash(&(
         &meta.uid,
         meta.generation,
         meta.deletion_timestamp.is_some(),
         &meta.finalizers,
-        restarted,
+        annotation(labels::RESTARTED_AT),
+        annotation(labels::LAST_ACCEPTED),
         &meta.labels,
     ))
 }

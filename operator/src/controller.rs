@@ -98,6 +98,7 @@ pub async fn run<K: Reconcile>(store: Store<Guarded<K>>, inbox: Inbox<K>, contex
                     let key = ObjectKey::new(gone.namespace.unwrap_or_default(), gone.name);
                     forgotten.forget(&key);
                     context.statuses.forget::<K>(&key);
+                    context.registry.versions.forget::<K>(&key);
                 }
                 Err(error) => error!(?kind, %error, "the queue of reconciliations failed"),
             }

@@ -32,6 +32,12 @@ impl Error {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Api { source, .. } if matches!(&**source, kube::Error::Api(status) if status.is_not_found()))
     }
+
+    /// Where the API server will not have it, now or later.
+    pub fn is_refusal(&self) -> bool {
+        let Self::Api { source, .. } = self else { return false };
+        matches!(&**source, kube::Error::Api(status) if matches!(status.code, 400 | 403 | 413 | 422))
+    }
 }
 
 /// Waits for a request, but not for ever. `action` completes the sentence "cannot …".

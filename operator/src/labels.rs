@@ -16,6 +16,8 @@ pub const LOAD_BALANCER: &str = "evenkeel.dev/load-balancer";
 pub const REPLICA_SERVICE: &str = "evenkeel.dev/replica-service";
 /// On a ReplicaService: when it was last asked to replace all replicas.
 pub const RESTARTED_AT: &str = "evenkeel.dev/restartedAt";
+/// On an object that is invalid: the version of it that is in force.
+pub const LAST_ACCEPTED: &str = "evenkeel.dev/last-accepted";
 /// Finalizer of what drains before it goes.
 pub const DRAIN: &str = "evenkeel.dev/drain";
 /// Finalizer of a LoadBalancer that must not be deleted.

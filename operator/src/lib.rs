@@ -27,6 +27,7 @@ pub mod finalizer;
 #[cfg(test)]
 mod golden;
 pub mod labels;
+pub mod last_accepted;
 pub mod leader;
 pub mod lease;
 pub mod load_balancer;

@@ -16,14 +16,16 @@ use crate::controller::{Reconcile, Reconciled};
 use crate::error::Error;
 use crate::finalizer;
 use crate::labels::DELETION_PROTECTION;
+use crate::last_accepted::{in_force, keep};
 use crate::metrics::Kind;
 
 impl Reconcile for LoadBalancer {
     const KIND: Kind = Kind::LoadBalancer;
 
     fn accept(&self, context: &Context) {
-        if let Ok(valid) = validate::validate(self) {
-            apply::register(&valid, context);
+        let checked = context.registry.versions.check(self, validate::validate);
+        if let Some(valid) = in_force(&checked) {
+            apply::register(valid, context);
         }
     }
 
@@ -34,11 +36,17 @@ impl Reconcile for LoadBalancer {
             return Ok(Reconciled::Done); // What it owns goes with it.
         }
         let found = dereference::dereference(self, context); // no client
-        let checked = validate::validate(self); // no client
+        let checked = context.registry.versions.check(self, validate::validate); // no client
         let outcome = match &checked {
             Ok(valid) => apply::apply(self, valid, &found, context).await?, // build inside, client
-            Err(_) => apply::Outcome::kept(&found),
+            Err(refused) => {
+                if let Some(earlier) = &refused.earlier {
+                    apply::register(earlier, context);
+                }
+                apply::Outcome::kept(&found)
+            }
         };
+        let checked = keep(&context.client, &context.registry.versions, self, checked).await?; // client
         let inputs = status::Inputs { object: self, checked: &checked, found: &found, outcome: &outcome };
         let written = context
             .statuses

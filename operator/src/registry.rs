@@ -1,7 +1,7 @@
 //! What the controllers accepted last, by object: the one input of snapshots and scaling.
 //!
 //! The controllers write here after `validate`; an object that is invalid now keeps its last valid entry, so that what
-//! served goes on serving. Nothing that reads from here sees a custom resource's spec.
+//! served goes on serving. Nothing that snapshots and scaling read from here is a custom resource's spec.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,6 +11,8 @@ use std::time::Duration;
 use evenkeel_proxy_api::snapshot;
 use parking_lot::RwLock;
 use tokio::sync::watch;
+
+use crate::last_accepted::Versions;
 
 /// Names an object of a kind known from the context.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -180,6 +182,8 @@ pub struct Accepted {
 /// Shared by controllers, snapshots and scaling.
 #[derive(Debug)]
 pub struct Registry {
+    /// What was accepted as it was written, for what becomes invalid.
+    pub versions: Versions,
     accepted: RwLock<Accepted>,
     changed: watch::Sender<u64>,
     complete: watch::Sender<bool>,
@@ -188,6 +192,7 @@ pub struct Registry {
 impl Default for Registry {
     fn default() -> Self {
         Self {
+            versions: Versions::default(),
             accepted: RwLock::default(),
             changed: watch::Sender::new(0),
             complete: watch::Sender::new(false),

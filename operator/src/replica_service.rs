@@ -20,22 +20,24 @@ use crate::deletion::{self, Leaving};
 use crate::error::Error;
 use crate::finalizer;
 use crate::labels::DRAIN;
+use crate::last_accepted::{in_force, keep};
 use crate::metrics::Kind;
 
 impl Reconcile for ReplicaService {
     const KIND: Kind = Kind::ReplicaService;
 
     fn accept(&self, context: &Context) {
-        if let Ok(valid) = validate::validate(self) {
-            apply::register(&valid, context);
+        let checked = context.registry.versions.check(self, validate::validate);
+        if let Some(valid) = in_force(&checked) {
+            apply::register(valid, context);
         }
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Reconciled, Error> {
         let now = Timestamp::now();
         let found = dereference::dereference(self, context); // no client
-        let checked = validate::validate(self); // no client
-        if let Ok(valid) = &checked {
+        let checked = context.registry.versions.check(self, validate::validate); // no client
+        if let Some(valid) = in_force(&checked) {
             apply::register(valid, context);
         }
         let leaving = leaving(self, &found, now);
@@ -46,6 +48,7 @@ impl Reconcile for ReplicaService {
             (Ok(valid), None) => apply::apply(self, valid, &found, context).await?, // build inside, client
             (Ok(_), Some(Leaving::Draining)) | (Err(_), _) => apply::Outcome::kept(&found),
         };
+        let checked = keep(&context.client, &context.registry.versions, self, checked).await?; // client
         let inputs = status::Inputs { object: self, checked: &checked, found: &found, outcome: &outcome };
         let written =
             context.statuses.update(self, |old| status::status(&inputs, old, now), Instant::now()).await?;

@@ -18,6 +18,7 @@ use crate::deletion::{self, Leaving};
 use crate::error::Error;
 use crate::finalizer;
 use crate::labels::DRAIN;
+use crate::last_accepted::{in_force, keep};
 use crate::metrics::Kind;
 use crate::registry::ValidTargetGroup;
 
@@ -25,16 +26,17 @@ impl Reconcile for TargetGroup {
     const KIND: Kind = Kind::TargetGroup;
 
     fn accept(&self, context: &Context) {
-        if let Ok(valid) = validate::validate(self) {
-            register(&valid, context);
+        let checked = context.registry.versions.check(self, validate::validate);
+        if let Some(valid) = in_force(&checked) {
+            register(valid, context);
         }
     }
 
     async fn reconcile(&self, context: &Context) -> Result<Reconciled, Error> {
         let now = Timestamp::now();
         let found = dereference::dereference(self, context); // no client
-        let checked = validate::validate(self); // no client
-        if let Ok(valid) = &checked {
+        let checked = context.registry.versions.check(self, validate::validate); // no client
+        if let Some(valid) = in_force(&checked) {
             register(valid, context);
         }
         let leaving = leaving(self, &found, now);
@@ -42,6 +44,7 @@ impl Reconcile for TargetGroup {
         if leaving == Some(Leaving::Gone) {
             return Ok(Reconciled::Done);
         }
+        let checked = keep(&context.client, &context.registry.versions, self, checked).await?; // client
         let written = context
             .statuses
             .update(self, |old| status::status(self, &checked, &found, old, now), Instant::now())

@@ -13,15 +13,15 @@ use super::apply::Outcome;
 use super::dereference::{Found, Group};
 use super::validate::Valid;
 use crate::conditions::{Verdict, kind, merge, no, reason, yes};
+use crate::last_accepted::Checked;
 use crate::snapshot::protocol_of_targets;
-use crate::validation::Problems;
 
 /// Everything that a status is made of.
 pub struct Inputs<'a> {
     /// The object.
     pub object: &'a LoadBalancer,
     /// Whether its spec holds together.
-    pub checked: &'a Result<Valid, Problems>,
+    pub checked: &'a Checked<Valid>,
     /// What is around it.
     pub found: &'a Found,
     /// What became of what it owns.
@@ -66,12 +66,8 @@ pub fn status(inputs: &Inputs<'_>, old: &LoadBalancerStatus, now: Timestamp) -> 
 
 fn accepted(inputs: &Inputs<'_>) -> Verdict {
     let outcome = inputs.outcome;
-    if let Err(problems) = inputs.checked {
-        return no(
-            kind::ACCEPTED,
-            reason::INVALID,
-            format!("{} (what served before goes on)", problems.message()),
-        );
+    if let Err(refused) = inputs.checked {
+        return no(kind::ACCEPTED, reason::INVALID, refused.message());
     }
     if !outcome.foreign.is_empty() {
         return no(kind::ACCEPTED, reason::NAME_CONFLICT, outcome.foreign.join("; "));
@@ -150,12 +146,12 @@ fn forwards_to(listener: &snapshot::Listener) -> BTreeSet<&str> {
 }
 
 fn programmed(inputs: &Inputs<'_>, proxies: ProxyCounts) -> Verdict {
-    if inputs.checked.is_err() {
-        return no(
-            kind::PROGRAMMED,
-            reason::INVALID,
-            "the spec is not accepted; proxies have the one before",
-        );
+    if let Err(refused) = inputs.checked {
+        let message = match refused.earlier {
+            Some(_) => "the spec is not accepted; proxies have the one before",
+            None => "the spec is not accepted, and none before it is known",
+        };
+        return no(kind::PROGRAMMED, reason::INVALID, message);
     }
     let rejections = inputs.found.proxies.iter().flat_map(|proxy| &proxy.rejections);
     let rejections: BTreeSet<String> = rejections

@@ -10,15 +10,15 @@ use super::dereference::Found;
 use super::validate::Valid;
 use crate::conditions::{Verdict, kind, merge, no, reason, unknown, yes};
 use crate::labels::REPLICA_SERVICE;
+use crate::last_accepted::Checked;
 use crate::scale::Finding;
-use crate::validation::Problems;
 
 /// Everything that a status is made of.
 pub struct Inputs<'a> {
     /// The object.
     pub object: &'a ReplicaService,
     /// Whether its spec holds together.
-    pub checked: &'a Result<Valid, Problems>,
+    pub checked: &'a Checked<Valid>,
     /// What is around it.
     pub found: &'a Found,
     /// What became of what it owns.
@@ -61,15 +61,18 @@ pub fn status(inputs: &Inputs<'_>, old: &ReplicaServiceStatus, now: Timestamp) -
 
 fn accepted(inputs: &Inputs<'_>) -> Verdict {
     let outcome = inputs.outcome;
-    if let Err(problems) = inputs.checked {
-        let message = format!("{} (what served before goes on)", problems.message());
-        return no(kind::ACCEPTED, reason::INVALID, message);
+    if let Err(refused) = inputs.checked {
+        return no(kind::ACCEPTED, reason::INVALID, refused.message());
     }
     if !outcome.foreign.is_empty() {
         return no(kind::ACCEPTED, reason::NAME_CONFLICT, outcome.foreign.join("; "));
     }
     if let Some(message) = &outcome.template_refused {
-        let message = format!("spec.template: the API server says: {message} (what served before goes on)");
+        let instead = match outcome.deployment {
+            Some(_) => "what served before goes on",
+            None => "there are no replicas until it is mended",
+        };
+        let message = format!("spec.template: the API server says: {message} ({instead})");
         return no(kind::ACCEPTED, reason::INVALID_TEMPLATE, message);
     }
     if !outcome.refused.is_empty() {

@@ -6,8 +6,8 @@ use kube::Resource;
 
 use super::dereference::{Found, Source};
 use crate::conditions::{Verdict, kind, merge, no, reason, unknown, yes};
+use crate::last_accepted::Checked;
 use crate::registry::ValidTargetGroup;
-use crate::validation::Problems;
 
 /// Targets that are listed at most; the counts count all.
 const LISTED: usize = 100;
@@ -15,7 +15,7 @@ const LISTED: usize = 100;
 /// The status as it is now.
 pub fn status(
     object: &TargetGroup,
-    checked: &Result<ValidTargetGroup, Problems>,
+    checked: &Checked<ValidTargetGroup>,
     found: &Found,
     old: &TargetGroupStatus,
     now: Timestamp,
@@ -24,10 +24,7 @@ pub fn status(
     let counts = counts(&found.targets);
     let accepted = match checked {
         Ok(_) => yes(kind::ACCEPTED, reason::ACCEPTED, ""),
-        Err(problems) => {
-            let message = format!("{} (what served before goes on)", problems.message());
-            no(kind::ACCEPTED, reason::INVALID, message)
-        }
+        Err(refused) => no(kind::ACCEPTED, reason::INVALID, refused.message()),
     };
     let deleting = object.meta().deletion_timestamp.as_ref().map(|_| {
         let message =
@@ -164,6 +161,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::last_accepted::Refused;
     use crate::target_group::validate::validate;
 
     fn group() -> TargetGroup {
@@ -174,6 +172,10 @@ mod tests {
             "spec": { "port": 8080, "targets": { "replicaService": { "name": "api" } } },
         }))
         .unwrap()
+    }
+
+    fn checked(group: &TargetGroup) -> Checked<ValidTargetGroup> {
+        validate(group).map_err(Refused::from)
     }
 
     fn target(address: &str, state: TargetState, since: &str) -> TargetHealth {
@@ -192,7 +194,7 @@ mod tests {
     fn condition(found: &Found, kind: &str) -> (String, String) {
         let group = group();
         let status =
-            status(&group, &validate(&group), found, &TargetGroupStatus::default(), Timestamp::UNIX_EPOCH);
+            status(&group, &checked(&group), found, &TargetGroupStatus::default(), Timestamp::UNIX_EPOCH);
         let condition = status.conditions.into_iter().find(|condition| condition.type_ == kind).unwrap();
         assert_eq!(condition.observed_generation, Some(2));
         (condition.status, condition.reason)
@@ -255,7 +257,7 @@ mod tests {
         let found = Found { targets, ..Found::default() };
         let group = group();
         let status =
-            status(&group, &validate(&group), &found, &TargetGroupStatus::default(), Timestamp::UNIX_EPOCH);
+            status(&group, &checked(&group), &found, &TargetGroupStatus::default(), Timestamp::UNIX_EPOCH);
         assert_eq!((status.target_health.len(), status.targets.total), (100, 300));
     }
 }

@@ -1,20 +1,24 @@
 //! The installation itself is upgraded, removed, broken. Each of these tests has it alone.
 
 use anyhow::{Context as _, Result, ensure};
-use evenkeel_crds::v1alpha1::{LoadBalancer, ReplicaService};
+use evenkeel_crds::v1alpha1::{LoadBalancer, ReplicaService, TargetGroup};
 use evenkeel_tests::cluster::{Namespace, alone};
 use evenkeel_tests::conditions::{Conditioned as _, eventually};
 use evenkeel_tests::environment::SYSTEM;
 use evenkeel_tests::faults::cases::leader;
-use evenkeel_tests::fixtures::{answering, web};
+use evenkeel_tests::fixtures::{answering, balancer, rule, web, web_group};
 use evenkeel_tests::install::{RELEASE, install};
 use evenkeel_tests::ports::NodePort;
 use evenkeel_tests::traffic::{Pace, http};
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::Resource;
 use kube::api::{Api, DeleteParams};
 use serde_json::json;
 
 const METRICS_API: &str = "v1beta1.metrics.k8s.io";
+/// Selects the proxies of `shop`.
+const PROXIES: &str = "evenkeel.dev/load-balancer=shop";
 
 #[tokio::test]
 #[ignore = "needs a cluster: make e2e"]
@@ -80,22 +84,78 @@ async fn another_operator_takes_over_when_the_leader_dies() -> Result<()> {
     alone("leader", async |ns| {
         let port = ns.serve_web(2).await?;
         let load = port.load(Pace::Rate(50));
-        let first = leader(&ns.client).await?;
-        let pods: Api<Pod> = Api::namespaced(ns.client.clone(), SYSTEM);
-        pods.delete(&first, &DeleteParams::default().grace_period(0))
-            .await
-            .context("the lease's holder is a pod's name")?;
-        eventually("another holder", async || {
-            let now = leader(&ns.client).await?;
-            ensure!(now != first, "{now} still holds it");
-            Ok(())
-        })
-        .await?;
+        kill_leader(ns).await?;
         ns.apply(&answering(port.number, "from the new leader")?).await?;
         ns.until("shop", "programmed by the new leader", |shop: &LoadBalancer| shop.is("Programmed")).await?;
         ensure!(http::get(&port.url("/")).await?.body() == "from the new leader");
         load.succeeded().await?;
         until_rolled_out(ns).await
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make e2e"]
+async fn what_was_accepted_last_serves_under_a_new_leader_and_by_new_proxies() -> Result<()> {
+    alone("lastgood", async |ns| {
+        let port = ns.serve_web_by(2, |shop| shop.spec.replicas = 2).await?;
+        let load = port.load(Pace::Rate(50));
+        invalidate(ns, &port).await?;
+        kill_leader(ns).await?;
+        for proxy in ns.kubectl(&["get", "pods", "-l", PROXIES, "-o", "name"]).await?.lines() {
+            ns.kubectl(&["delete", proxy]).await?; // returns when it is gone, after its drain
+            ns.kubectl(&["rollout", "status", "deployment/shop-proxy", "--timeout=60s"]).await?;
+        }
+        load.further(250).await?; // 5 s, by new proxies alone
+
+        ns.apply(&web_group()?).await?;
+        ns.until("web", "mended", |web: &TargetGroup| web.is("Accepted") && !carries(web)).await?;
+        let mut shop = answering(port.number, "mended")?;
+        shop.spec.replicas = 2;
+        ns.apply(&shop).await?;
+        ns.until("shop", "mended", |shop: &LoadBalancer| shop.is("Programmed") && !carries(shop)).await?;
+        ensure!(http::get(&port.url("/")).await?.body() == "mended");
+        load.succeeded().await?;
+        until_rolled_out(ns).await
+    })
+    .await
+}
+
+/// Makes the load balancer and the target group contradict themselves in ways that the API server cannot see.
+async fn invalidate(ns: &Namespace, port: &NodePort) -> Result<()> {
+    let mut shop = balancer(port.number)?;
+    let six_values = "[{path: {values: [/1, /2, /3]}}, {method: {values: [GET, HEAD, PUT]}}]";
+    for listener in &mut shop.spec.listeners {
+        listener.rules = vec![rule(10, six_values, "{fixedResponse: {statusCode: 404}}")?];
+    }
+    ns.apply(&shop).await?;
+    let mut web = web_group()?;
+    let twice = json!({"addresses": [{"address": "192.0.2.7"}, {"address": "192.0.2.7", "port": 8080}]});
+    (web.spec.port, web.spec.targets) = (IntOrString::Int(8080), serde_json::from_value(twice)?);
+    ns.apply(&web).await?;
+    let shop = |shop: &LoadBalancer| shop.is_not("Accepted", "Invalid") && carries(shop);
+    let shop = ns.until("shop", "invalid, and carries what is in force", shop).await?;
+    let message = shop.condition("Accepted").map(|c| c.message.clone()).unwrap_or_default();
+    ensure!(message.contains("what served before goes on"), "{message}");
+    let web = |web: &TargetGroup| web.is_not("Accepted", "Invalid") && carries(web);
+    ns.until("web", "invalid, and carries what is in force", web).await.map(drop)
+}
+
+/// Whether an object carries an earlier version of itself.
+fn carries(object: &impl Resource) -> bool {
+    object.meta().annotations.iter().flatten().any(|(name, _)| name == "evenkeel.dev/last-accepted")
+}
+
+/// Kills the operator that leads, and waits until another one does.
+async fn kill_leader(ns: &Namespace) -> Result<()> {
+    let first = leader(&ns.client).await?;
+    let pods: Api<Pod> = Api::namespaced(ns.client.clone(), SYSTEM);
+    let at_once = DeleteParams::default().grace_period(0);
+    pods.delete(&first, &at_once).await.context("the lease's holder is a pod's name")?;
+    eventually("another holder", async || {
+        let now = leader(&ns.client).await?;
+        ensure!(now != first, "{now} still holds it");
+        Ok(())
     })
     .await
 }

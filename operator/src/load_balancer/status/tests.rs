@@ -4,9 +4,11 @@ use evenkeel_proxy_api::report::Rejection;
 use serde_json::json;
 
 use super::*;
+use crate::last_accepted::Refused;
 use crate::load_balancer::apply::Withheld;
 use crate::load_balancer::build::tests::valid;
 use crate::load_balancer::dereference::ProxyState;
+use crate::validation::Problems;
 
 fn object() -> LoadBalancer {
     serde_json::from_value(json!({
@@ -220,13 +222,35 @@ fn an_invalid_spec_keeps_what_was_said_of_the_listeners_that_serve() {
     let before = made(&found, &outcome);
     let mut problems = Problems::default();
     problems.add("spec.replicas", "0 is not from 1 to 100");
-    let (object, checked) = (object(), Err(problems));
+    let (object, checked) =
+        (object(), Err(Refused { problems, earlier: Some(Box::new(valid())), kept: true }));
     let inputs = Inputs { object: &object, checked: &checked, found: &found, outcome: &outcome };
     let status = status(&inputs, &before, Timestamp::UNIX_EPOCH);
     assert_eq!(status.listeners, before.listeners);
     assert_eq!(reasons(&status.conditions)[0], ("Accepted", "False", "Invalid"));
     assert!(status.conditions[0].message.starts_with("spec.replicas: 0 is not from 1 to 100"));
     assert_eq!(reasons(&status.conditions)[3], ("Ready", "True", "Ready"), "it goes on serving");
+    assert!(status.conditions[2].message.ends_with("proxies have the one before"));
+}
+
+#[test]
+fn of_an_invalid_spec_without_a_known_one_before_nothing_is_promised() {
+    let (found, outcome) = fine();
+    let mut problems = Problems::default();
+    problems.add("spec.replicas", "0 is not from 1 to 100");
+    let (object, checked) = (object(), Err(Refused::from(problems)));
+    let inputs = Inputs { object: &object, checked: &checked, found: &found, outcome: &outcome };
+    let status = status(&inputs, &LoadBalancerStatus::default(), Timestamp::UNIX_EPOCH);
+    let messages: Vec<_> =
+        status.conditions.iter().map(|condition| condition.message.as_str()).take(3).collect();
+    assert_eq!(
+        messages,
+        [
+            "spec.replicas: 0 is not from 1 to 100 (no version of it that was accepted is known, so nothing of it is in force until it is mended)",
+            "the spec is not accepted",
+            "the spec is not accepted, and none before it is known",
+        ]
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::autoscaler::DecisionView;
+use crate::last_accepted::Refused;
 use crate::replica_service::validate::validate;
 
 fn object(policies: &Value) -> ReplicaService {
@@ -40,7 +41,7 @@ fn decision() -> DecisionView {
 
 fn made(policies: &Value, found: &Found, outcome: &Outcome) -> ReplicaServiceStatus {
     let object = object(policies);
-    let checked = validate(&object);
+    let checked = validate(&object).map_err(Refused::from);
     let inputs = Inputs { object: &object, checked: &checked, found, outcome };
     status(&inputs, &ReplicaServiceStatus::default(), Timestamp::UNIX_EPOCH)
 }
@@ -110,7 +111,8 @@ fn a_refused_template_and_a_failed_rollout_are_told_with_the_cluster_s_words() {
 #[test]
 fn the_last_scaling_of_an_earlier_leader_stays() {
     let object = object(&json!([]));
-    let (checked, found, outcome) = (validate(&object), Found::default(), outcome(&json!({})));
+    let (checked, found, outcome) =
+        (validate(&object).map_err(Refused::from), Found::default(), outcome(&json!({})));
     let last: evenkeel_crds::v1alpha1::LastScaling = serde_json::from_value(json!({
         "time": "2026-01-01T00:00:00Z", "from": 2, "to": 3, "reason": "CPU", "message": "",
     }))
