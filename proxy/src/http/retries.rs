@@ -11,13 +11,16 @@ use crate::errors::Reason;
 use crate::pick::{Outcome, pick};
 use crate::retry::{Body, Failure, MAX_ATTEMPTS, may_resend};
 
-/// There was no connection. It is of no use to try the same target again. Whether the request goes to another one.
+/// There was no connection. It is of no use to try at once where it was refused. Whether the request is tried again.
 pub(super) fn after_connect(session: &Session, ctx: &mut Context, error: &Error) -> bool {
     if let Some(picked) = &ctx.picked {
         picked.failed_to_connect();
     }
     ctx.reason = Some(Reason::of(error, false));
-    may_retry(session, ctx, Failure::Connect) && move_on(ctx)
+    if !may_retry(session, ctx, Failure::Connect) {
+        return false;
+    }
+    move_on(ctx) || ctx.reason == Some(Reason::ConnectTimeout) && start_over(ctx)
 }
 
 /// There was a connection, and it broke, or the client's did. Whether the request is sent again.
@@ -66,6 +69,12 @@ fn body(session: &Session) -> Body {
     } else {
         Body::Kept
     }
+}
+
+/// Goes to a target that was tried before, the same one if there is no other: packets that were lost may pass by now.
+fn start_over(ctx: &mut Context) -> bool {
+    ctx.tried.clear();
+    move_on(ctx) || ctx.picked.is_some()
 }
 
 /// Goes to a target that was not tried. False when there is none: then the request stays where it is.

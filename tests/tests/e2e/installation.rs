@@ -59,7 +59,7 @@ async fn an_upgrade_of_the_chart_disturbs_no_request_and_restarts_no_replica() -
         let before = ns.kubectl(&pods).await?;
         let load = port.load(Pace::Rate(50));
         // any change of the operator's pods will do
-        rollout(ns, &["restart"]).await?;
+        rollout(ns, "restart", &[]).await?;
         let upgraded = install(&ns.environment, &[]).await?;
         ensure!(upgraded.contains("STATUS: deployed"), "{upgraded}");
         until_rolled_out(ns).await?;
@@ -207,11 +207,11 @@ fn desired(service: &ReplicaService) -> Option<i32> {
 
 /// Waits until every pod of the operator is ready again: other tests need them.
 async fn until_rolled_out(ns: &Namespace) -> Result<()> {
-    rollout(ns, &["status", "--timeout=60s"]).await
+    rollout(ns, "status", &["--timeout=60s"]).await
 }
 
-async fn rollout(ns: &Namespace, arguments: &[&str]) -> Result<()> {
-    let operator = ["--namespace", SYSTEM, "rollout", "deployment/evenkeel-operator"];
+async fn rollout(ns: &Namespace, verb: &str, arguments: &[&str]) -> Result<()> {
+    let operator = ["--namespace", SYSTEM, "rollout", verb, "deployment/evenkeel-operator"];
     ns.environment.kubectl(operator.iter().chain(arguments)).await.map(drop)
 }
 
