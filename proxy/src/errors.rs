@@ -13,6 +13,10 @@ pub enum Reason {
     UriTooLong,
     /// The head is longer than [`MAX_HEAD`].
     HeadTooLarge,
+    /// The method or a coding of the body is not known here.
+    NotImplemented,
+    /// The request is in a version of HTTP that is not spoken here.
+    VersionNotSupported,
     /// The client went away before it had its answer.
     ClientClosed,
     /// The target group has no target that may be used, or none but those just tried in vain.
@@ -42,11 +46,13 @@ pub const MAX_HEAD: usize = 64 * 1024;
 
 impl Reason {
     /// Every reason, in the order in which they are declared.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::BadRequest,
         Self::ClientTimeout,
         Self::UriTooLong,
         Self::HeadTooLarge,
+        Self::NotImplemented,
+        Self::VersionNotSupported,
         Self::ClientClosed,
         Self::NoTarget,
         Self::ConnectFailed,
@@ -66,6 +72,8 @@ impl Reason {
             Self::ClientTimeout => 408,
             Self::UriTooLong => 414,
             Self::HeadTooLarge => 431,
+            Self::NotImplemented => 501,
+            Self::VersionNotSupported => 505,
             Self::ClientClosed => 460,
             Self::Internal => 500,
             Self::ConnectFailed | Self::TargetClosed | Self::BadResponse | Self::DrainDeadline => 502,
@@ -81,6 +89,8 @@ impl Reason {
             Self::ClientTimeout => "ClientTimeout",
             Self::UriTooLong => "UriTooLong",
             Self::HeadTooLarge => "HeadTooLarge",
+            Self::NotImplemented => "NotImplemented",
+            Self::VersionNotSupported => "VersionNotSupported",
             Self::ClientClosed => "ClientClosed",
             Self::NoTarget => "NoTarget",
             Self::ConnectFailed => "ConnectFailed",
@@ -101,6 +111,8 @@ impl Reason {
             Self::ClientTimeout => "408 Request Timeout: the request did not arrive in time.\n",
             Self::UriTooLong => "414 URI Too Long: the request line exceeds 16 KiB.\n",
             Self::HeadTooLarge => "431 Request Header Fields Too Large: the head exceeds 64 KiB.\n",
+            Self::NotImplemented => "501 Not Implemented: the method or a coding is not known here.\n",
+            Self::VersionNotSupported => "505 HTTP Version Not Supported.\n",
             Self::ClientClosed => "460 Client Closed Request.\n",
             Self::NoTarget => "503 Service Unavailable: no target can take the request.\n",
             Self::ConnectFailed => "502 Bad Gateway: the target cannot be reached.\n",

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::balance::Lineup;
 use crate::cells::{Cell, Verdict};
+use crate::idle::IdleConnections;
 use crate::retry::Budget;
 
 /// A target as a snapshot describes it, and its cell.
@@ -29,6 +30,8 @@ pub struct Endpoint {
     pub cell: Arc<Cell>,
     /// Its group's counts.
     pub(crate) stats: Arc<GroupStats>,
+    /// Connections to it that wait for a request.
+    pub(crate) idle: Arc<IdleConnections>,
 }
 
 impl Endpoint {
@@ -157,10 +160,12 @@ impl Group {
         for endpoint in &members.endpoints {
             if let Some(limit) = endpoint.target.drain {
                 endpoint.cell.drain(limit, now);
+                endpoint.idle.close();
             }
         }
         for gone in &known {
             gone.cell.retire();
+            gone.idle.close();
         }
         members.retired = known;
         members.retired.retain(|gone| gone.cell.in_flight() > 0);
@@ -169,18 +174,19 @@ impl Group {
     /// The target's endpoint: the known one where nothing changed, else one with the known cell, else a new one.
     fn take_over(&self, known: &mut Vec<Arc<Endpoint>>, target: &Target) -> Arc<Endpoint> {
         let same = known.iter().position(|endpoint| endpoint.target.id == target.id);
-        let cell = match same.map(|index| known.swap_remove(index)) {
-            Some(endpoint) if endpoint.target == *target => return endpoint,
-            Some(endpoint) => {
-                if endpoint.address != target.socket_address() {
-                    endpoint.cell.set_health(Health::Initial, Verdict::default());
-                }
-                Arc::clone(&endpoint.cell)
-            }
-            None => Arc::default(),
-        };
         let address = target.socket_address();
-        Arc::new(Endpoint { target: target.clone(), address, cell, stats: Arc::clone(&self.stats) })
+        let (cell, idle) = match same.map(|index| known.swap_remove(index)) {
+            Some(endpoint) if endpoint.target == *target => return endpoint,
+            Some(endpoint) if endpoint.address == address => {
+                (Arc::clone(&endpoint.cell), Arc::clone(&endpoint.idle))
+            }
+            Some(endpoint) => {
+                endpoint.cell.set_health(Health::Initial, Verdict::default());
+                (Arc::clone(&endpoint.cell), Arc::default())
+            }
+            None => (Arc::default(), Arc::default()),
+        };
+        Arc::new(Endpoint { target: target.clone(), address, cell, stats: Arc::clone(&self.stats), idle })
     }
 
     /// Writes what checks say of a target; whether its health changed.
@@ -193,11 +199,13 @@ impl Group {
         changed
     }
 
-    /// Closes what is left at drained targets past their limit, and forgets those that are gone and idle.
+    /// Closes what is left at drained targets past their limit and connections that nobody used for long, and forgets
+    /// targets that are gone and idle.
     pub fn sweep(&self, now: Instant) {
         let mut members = self.members.lock();
         for endpoint in members.endpoints.iter().chain(&members.retired) {
             endpoint.cell.close_overdue(now);
+            endpoint.idle.expire(now);
         }
         members.retired.retain(|gone| gone.cell.in_flight() > 0);
     }

@@ -5,7 +5,6 @@
 //! hop-by-hop fields and those its `Connection` nominates (and refuses to let it nominate `Host` and the like), so here
 //! are the fields that are added, and the answer's side.
 
-use std::fmt::Write;
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -21,7 +20,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const HOP_BY_HOP: [HeaderName; 3] =
     [HeaderName::from_static("keep-alive"), HeaderName::from_static("proxy-connection"), header::UPGRADE];
 
-/// Fields that `Connection` cannot have removed from an answer, whatever it says.
+/// See [`may_not_be_nominated`].
 const PROTECTED: [HeaderName; 6] = [
     header::CONTENT_LENGTH,
     header::TRANSFER_ENCODING,
@@ -31,18 +30,30 @@ const PROTECTED: [HeaderName; 6] = [
     header::DATE,
 ];
 
+/// What targets are told of a client's connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The client's address.
+    pub client: String,
+    /// The port that it connected to.
+    pub port: String,
+}
+
+impl Origin {
+    /// Of a connection between these two.
+    pub fn new(client: IpAddr, local_port: u16) -> Self {
+        Self { client: client.to_canonical().to_string(), port: local_port.to_string() }
+    }
+}
+
 /// Tells the target where a request comes from. The client's own `X-Forwarded-For` is appended to, the others replaced.
-///
-/// `local_port` is the port the client connected to.
-pub fn add_forwarded(
-    request: &mut RequestHeader,
-    client: IpAddr,
-    local_port: u16,
-) -> pingora_core::Result<()> {
-    let forwarded_for = forwarded_for(&request.headers, client);
+pub fn add_forwarded(request: &mut RequestHeader, origin: &Origin) -> pingora_core::Result<()> {
+    let mut forwarded_for = Vec::with_capacity(48);
+    let claimed = request.headers.get_all(X_FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+    join_forwarded_for(&mut forwarded_for, claimed, &origin.client);
     request.insert_header(X_FORWARDED_FOR, forwarded_for)?;
     request.insert_header(X_FORWARDED_PROTO, HeaderValue::from_static("http"))?;
-    request.insert_header(X_FORWARDED_PORT, HeaderValue::from(local_port))?;
+    request.insert_header(X_FORWARDED_PORT, origin.port.as_str())?;
     match host(request) {
         Some(host) => request.insert_header(X_FORWARDED_HOST, host)?,
         None => drop(request.remove_header(&X_FORWARDED_HOST)),
@@ -50,17 +61,18 @@ pub fn add_forwarded(
     Ok(())
 }
 
-/// The client's `X-Forwarded-For` lines joined into one, and its address behind them.
-fn forwarded_for(headers: &HeaderMap, client: IpAddr) -> Vec<u8> {
-    let mut joined = Vec::with_capacity(48);
-    for value in headers.get_all(X_FORWARDED_FOR) {
-        joined.extend_from_slice(value.as_bytes());
-        joined.extend_from_slice(b", ");
+/// Joins the client's `X-Forwarded-For` lines into one, and its address behind them.
+pub fn join_forwarded_for<'v>(out: &mut Vec<u8>, claimed: impl Iterator<Item = &'v [u8]>, client: &str) {
+    for value in claimed {
+        out.extend_from_slice(value);
+        out.extend_from_slice(b", ");
     }
-    let mut address = String::with_capacity(45);
-    let _ = write!(address, "{}", client.to_canonical());
-    joined.extend_from_slice(address.as_bytes());
-    joined
+    out.extend_from_slice(client.as_bytes());
+}
+
+/// Whether this is a field of an answer that `Connection` cannot have removed, whatever it says.
+pub fn may_not_be_nominated(name: &str) -> bool {
+    PROTECTED.iter().any(|protected| protected.as_str().eq_ignore_ascii_case(name))
 }
 
 /// `Host`, or in HTTP/2 `:authority`.
@@ -93,7 +105,7 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .filter_map(|token| HeaderName::from_bytes(token.trim().as_bytes()).ok())
-        .filter(|name| !PROTECTED.contains(name))
+        .filter(|name| !may_not_be_nominated(name.as_str()))
         .collect()
 }
 
@@ -138,7 +150,7 @@ mod tests {
             (vec![], "::ffff:192.0.2.7", "192.0.2.7"),
         ] {
             let mut request = request(&sent);
-            add_forwarded(&mut request, client.parse().unwrap(), 80).unwrap();
+            add_forwarded(&mut request, &Origin::new(client.parse().unwrap(), 80)).unwrap();
             assert_eq!(values(&request.headers, "x-forwarded-for"), [expected]);
         }
     }
@@ -152,7 +164,7 @@ mod tests {
             ("x-forwarded-host", "evil"),
             ("x-forwarded-host", "evil too"),
         ]);
-        add_forwarded(&mut request, "192.0.2.1".parse().unwrap(), 8080).unwrap();
+        add_forwarded(&mut request, &Origin::new("192.0.2.1".parse().unwrap(), 8080)).unwrap();
         assert_eq!(values(&request.headers, "x-forwarded-proto"), ["http"]);
         assert_eq!(values(&request.headers, "x-forwarded-port"), ["8080"]);
         assert_eq!(values(&request.headers, "x-forwarded-host"), ["shop.example.com"]);

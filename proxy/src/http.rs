@@ -1,7 +1,7 @@
-//! The carrier for HTTP/1.1 and h2c clients, over pingora-proxy.
+//! The carrier for h2c clients, over pingora-proxy. It can carry HTTP/1.1 as well.
 //!
 //! ```text
-//! connection ─sniff─► Pingora's h1 or h2 server ─► one Flight per request ─► HttpProxy ─► hooks (one file each)
+//! connection ─► Pingora's h1 or h2 server ─► one Flight per request ─► HttpProxy ─► hooks (one file each)
 //!
 //! request_filter    route → action                 response       header policy, latency, connection hygiene
 //! upstream_peer     pick                           retries        what a failed attempt means
@@ -24,7 +24,9 @@ use pingora_proxy::{HttpProxy, http_proxy};
 use tokio::net::TcpStream;
 
 use crate::access_log::AccessLog;
+use crate::errors::Reason;
 use crate::listeners::Port;
+use crate::record;
 use crate::stream::{ClientStream, Connection};
 
 mod answer;
@@ -35,7 +37,6 @@ mod logging;
 mod request_filter;
 mod response;
 mod retries;
-mod sniff;
 mod tunnel;
 mod upstream_peer;
 mod upstream_request;
@@ -45,7 +46,6 @@ pub use upstream_peer::CONNECT_TIMEOUT;
 
 use context::Scope;
 use hooks::Hooks;
-pub(crate) use logging::milliseconds;
 
 /// Idle connections to targets that are kept, over all targets.
 const POOL_SIZE: usize = 1024;
@@ -79,17 +79,10 @@ impl HttpCarrier {
         Self { proxy: Arc::new(http_proxy(&Arc::new(conf), Hooks { shared })), access_log }
     }
 
-    /// Serves a client's connection until it ends.
-    pub async fn serve(&self, socket: TcpStream, connection: Arc<Connection>, port: Arc<Port>) {
+    /// Serves a client's connection until it ends; `h2` says whether the client speaks HTTP/2.
+    pub async fn serve(&self, socket: TcpStream, connection: Arc<Connection>, port: Arc<Port>, h2: bool) {
         let listening = port.listening();
         let idle = listening.table.idle_timeout;
-        let h2 = tokio::select! {
-            sniffed = tokio::time::timeout(idle, sniff::is_h2(&socket)) => match sniffed {
-                Ok(Ok(h2)) => h2,
-                Ok(Err(_)) | Err(_) => return,
-            },
-            () = port.closed() => return,
-        };
         let stream: Stream =
             Box::new(ClientStream::new(socket, connection.clone(), listening.metrics.clone()));
         let leaving = port.leaving();
@@ -138,7 +131,8 @@ impl HttpServerApp for App {
         let next = flight::fly(scope, self.proxy.process_new_http(session, shutdown)).await;
         // Pingora has answered without asking the hooks: it could not make sense of the head.
         if !controls.has_begun() && self.connection.sent() > sent {
-            logging::record_refused(&self.port.listening(), &self.connection, &self.access_log);
+            let listening = self.port.listening();
+            record::refused(&listening, &self.connection, &self.access_log, Reason::BadRequest);
         }
         next
     }

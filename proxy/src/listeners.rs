@@ -22,6 +22,7 @@ use crate::table::{Listener, Table};
 
 mod accept;
 mod port;
+mod sniff;
 mod socket;
 
 pub use accept::Carriers;

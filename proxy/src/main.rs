@@ -17,7 +17,7 @@ use evenkeel_proxy::control::dial::TlsDial;
 use evenkeel_proxy::drain::{Ending, Patience, Signals, leave};
 use evenkeel_proxy::health;
 use evenkeel_proxy::health::probe::NetworkProbe;
-use evenkeel_proxy::proxy::{Proxy, Settings};
+use evenkeel_proxy::proxy::{Http1Through, Proxy, Settings};
 use evenkeel_proxy::snapshot_file;
 
 #[global_allocator]
@@ -40,8 +40,12 @@ fn run(args: &Args) -> anyhow::Result<()> {
     telemetry::init(args.log_format, &args.log_level).context("--log-level")?;
     let threads = args.threads.map_or_else(std::thread::available_parallelism, Ok)?.get();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
-    let settings =
-        Settings { threads, drain_timeout: args.drain_timeout, access_log: args.access_log.clone() };
+    let settings = Settings {
+        threads,
+        drain_timeout: args.drain_timeout,
+        access_log: args.access_log.clone(),
+        http1: Http1Through::default(),
+    };
     let _entered = runtime.enter();
     let proxy = Proxy::new(&settings).context("--access-log")?;
     let served = runtime.block_on(serve(args, &proxy));

@@ -15,6 +15,7 @@ use crate::access_log::{AccessLog, Writer};
 use crate::admin::Admin;
 use crate::apply::{Applier, Core};
 use crate::http::{HttpCarrier, Shared};
+use crate::http1::Http1Carrier;
 use crate::listeners::{Carriers, Listeners};
 use crate::metrics::Metrics;
 use crate::metrics::groups::GroupCollector;
@@ -29,6 +30,18 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// File of the access log, `-` for standard output; absent for none.
     pub access_log: Option<String>,
+    /// What carries HTTP/1 clients.
+    pub http1: Http1Through,
+}
+
+/// A carrier for HTTP/1 clients. Both do the same; tests compare them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Http1Through {
+    /// That with the least work per request.
+    #[default]
+    Http1,
+    /// That of HTTP/2.
+    HttpProxy,
 }
 
 /// A proxy that serves nothing yet: hand snapshots to its applier.
@@ -60,7 +73,9 @@ impl Proxy {
             None => (AccessLog::off(), Writer::default()),
         };
         let shared = Shared { access_log, started: Instant::now() };
+        let http1 = Arc::new(Http1Carrier::new(shared.clone()));
         let carriers = Carriers {
+            http1: (settings.http1 == Http1Through::Http1).then_some(http1),
             http: Arc::new(HttpCarrier::new(shared.clone(), settings.threads)),
             tcp: Arc::new(TcpCarrier::new(shared)),
         };

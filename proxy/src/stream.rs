@@ -18,6 +18,7 @@ use pingora_core::protocols::{
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::headers::Origin;
 use crate::metrics::ListenerMetrics;
 
 /// Writes up to this many bytes are gathered until a flush: a head and a small body leave as one packet.
@@ -30,6 +31,8 @@ pub struct Connection {
     pub client: SocketAddr,
     /// Where it connected to.
     pub local: SocketAddr,
+    /// What targets are told of it.
+    pub origin: Origin,
     received: AtomicU64,
     sent: AtomicU64,
 }
@@ -37,7 +40,8 @@ pub struct Connection {
 impl Connection {
     /// Between these two.
     pub fn new(client: SocketAddr, local: SocketAddr) -> Self {
-        Self { client, local, received: AtomicU64::new(0), sent: AtomicU64::new(0) }
+        let origin = Origin::new(client.ip(), local.port());
+        Self { client, local, origin, received: AtomicU64::new(0), sent: AtomicU64::new(0) }
     }
 
     /// Bytes from the client so far.
@@ -48,6 +52,18 @@ impl Connection {
     /// Bytes to the client so far.
     pub fn sent(&self) -> u64 {
         self.sent.load(Ordering::Relaxed)
+    }
+
+    /// Counts bytes from the client.
+    pub(crate) fn count_received(&self, bytes: usize, metrics: &ListenerMetrics) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        metrics.received.inc_by(bytes as u64);
+    }
+
+    /// Counts bytes to the client.
+    pub(crate) fn count_sent(&self, bytes: usize, metrics: &ListenerMetrics) {
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
+        metrics.sent.inc_by(bytes as u64);
     }
 
     fn passed(&self) -> u64 {
@@ -83,15 +99,9 @@ impl ClientStream {
         Self { io: BufWriter::with_capacity(WRITE_BUFFER, socket), connection, metrics }
     }
 
-    fn count_received(&self, bytes: usize) {
-        self.connection.received.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.metrics.received.inc_by(bytes as u64);
-    }
-
     fn count_sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(bytes)) = written {
-            self.connection.sent.fetch_add(bytes as u64, Ordering::Relaxed);
-            self.metrics.sent.inc_by(bytes as u64);
+            self.connection.count_sent(bytes, &self.metrics);
         }
         written
     }
@@ -113,7 +123,7 @@ impl AsyncRead for ClientStream {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if read.is_ready() {
-            self.count_received(buf.filled().len() - before);
+            self.connection.count_received(buf.filled().len() - before, &self.metrics);
         }
         read
     }

@@ -12,10 +12,11 @@ use crate::access_log::Entry;
 use crate::action::Action;
 use crate::errors::Reason;
 use crate::group::Group;
-use crate::http::{CONNECT_TIMEOUT, Shared, milliseconds};
+use crate::http::{CONNECT_TIMEOUT, Shared};
 use crate::listeners::Listening;
 use crate::metrics::Present;
 use crate::pick::{Outcome, Picked, pick};
+use crate::record::milliseconds;
 use crate::retry::MAX_ATTEMPTS;
 use crate::stream::{ClientStream, Connection, silent};
 

@@ -1,109 +1,69 @@
 //! Answers that come from the proxy itself.
 
-use std::time::Duration;
-
-use bytes::Bytes;
 use http::header;
 use pingora_core::{Error, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::{FailToProxy, Session};
 
 use super::context::{Context, Stage};
-use crate::action::FixedResponse;
+use crate::answer::{Answer, PATIENCE, SERVER, SWALLOWED};
 use crate::errors::Reason;
-
-/// Who says so, as far as the client is told.
-const SERVER: &str = "evenkeel";
-
-/// A request's body up to this many bytes is read before it is answered here, so that the connection can go on; one that
-/// is longer, or slower than [`PATIENCE`], costs its connection.
-const SWALLOWED: u64 = 64 * 1024;
-/// See [`SWALLOWED`].
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// Sends the client elsewhere.
-pub(super) async fn redirect(
-    session: &mut Session,
-    ctx: &mut Context,
-    status: u16,
-    location: String,
-) -> Result<bool> {
-    let mut head = head(status, 0)?;
-    head.insert_header(header::LOCATION, location)?;
-    write(session, ctx, head, Bytes::new()).await
-}
-
-/// Answers what a rule says.
-pub(super) async fn fixed(
-    session: &mut Session,
-    ctx: &mut Context,
-    response: &FixedResponse,
-) -> Result<bool> {
-    let mut head = head(response.status, response.body.len())?;
-    if !response.body.is_empty() {
-        head.insert_header(header::CONTENT_TYPE, response.content_type.as_str())?;
-    }
-    write(session, ctx, head, response.body.clone()).await
-}
 
 /// Answers that no target can take the request. The connection goes on: to close it would only bring new ones.
 pub(super) async fn no_target(session: &mut Session, ctx: &mut Context) -> Result<()> {
-    ctx.reason = Some(Reason::NoTarget);
-    let (head, body) = error(Reason::NoTarget)?;
-    write(session, ctx, head, body).await?;
+    ctx.record.reason = Some(Reason::NoTarget);
+    write(session, ctx, Answer::error(Reason::NoTarget)).await?;
     Ok(())
 }
 
 /// Answers an error, where the client can still be told, and lets the connection end.
 pub(super) async fn fail(session: &mut Session, failure: &Error, ctx: &mut Context) -> FailToProxy {
-    let reason = *ctx.reason.get_or_insert_with(|| Reason::of(failure, ctx.stage != Stage::Connecting));
+    let reason =
+        *ctx.record.reason.get_or_insert_with(|| Reason::of(failure, ctx.stage != Stage::Connecting));
     if reason != Reason::ClientClosed && session.response_written().is_none() {
-        ctx.status = Some(reason.status());
-        if let Ok((head, body)) = error(reason) {
-            ctx.sent_bytes = body.len() as u64;
+        ctx.record.status = Some(reason.status());
+        let answer = Answer::error(reason);
+        if let Ok(head) = head(&answer) {
+            ctx.record.sent_bytes = answer.body.len() as u64;
             // The client may be gone meanwhile: there is nobody left to tell.
-            let _ = session.write_error_response(head, body).await;
+            let _ = session.write_error_response(head, answer.body).await;
         }
     }
     FailToProxy { error_code: reason.status(), can_reuse_downstream: false }
 }
 
-fn error(reason: Reason) -> Result<(ResponseHeader, Bytes)> {
-    let body = Bytes::from_static(reason.sentence().as_bytes());
-    let mut head = head(reason.status(), body.len())?;
-    head.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
-    head.insert_header(header::CACHE_CONTROL, "no-store")?;
-    Ok((head, body))
-}
-
-fn head(status: u16, length: usize) -> Result<ResponseHeader> {
-    let mut head = ResponseHeader::build(status, Some(6))?;
+fn head(answer: &Answer<'_>) -> Result<ResponseHeader> {
+    let mut head = ResponseHeader::build(answer.status, Some(6))?;
     head.insert_header(header::SERVER, SERVER)?;
-    if !forbids_body(status) {
-        head.insert_header(header::CONTENT_LENGTH, length)?;
+    if !answer.forbids_body() {
+        head.insert_header(header::CONTENT_LENGTH, answer.body.len())?;
+    }
+    if let Some(location) = &answer.location {
+        head.insert_header(header::LOCATION, location)?;
+    }
+    if let Some(content_type) = answer.content_type {
+        head.insert_header(header::CONTENT_TYPE, content_type)?;
+    }
+    if answer.passing {
+        head.insert_header(header::CACHE_CONTROL, "no-store")?;
     }
     Ok(head)
 }
 
-/// RFC 9110 §6.4.1: there is no content, and not even a length of zero is said.
-fn forbids_body(status: u16) -> bool {
-    status == 204 || status == 304
-}
-
-async fn write(session: &mut Session, ctx: &mut Context, head: ResponseHeader, body: Bytes) -> Result<bool> {
+/// Writes an answer; the connection goes on if nothing of the request is left on it.
+pub(super) async fn write(session: &mut Session, ctx: &mut Context, answer: Answer<'_>) -> Result<bool> {
     if !swallow_body(session).await || ctx.scope.port.is_leaving() {
         session.set_keepalive(None);
     }
     let is_head = session.req_header().method == http::Method::HEAD;
-    let status = head.status.as_u16();
-    ctx.status = Some(status);
-    let empty = body.is_empty() || is_head || forbids_body(status);
-    session.write_response_header(Box::new(head), empty).await?;
+    ctx.record.status = Some(answer.status);
+    let empty = answer.body.is_empty() || is_head || answer.forbids_body();
+    session.write_response_header(Box::new(head(&answer)?), empty).await?;
     if empty {
         session.as_mut().finish_body().await?;
     } else {
-        ctx.sent_bytes = body.len() as u64;
-        session.write_response_body(Some(body), true).await?;
+        ctx.record.sent_bytes = answer.body.len() as u64;
+        session.write_response_body(Some(answer.body), true).await?;
     }
     Ok(true)
 }

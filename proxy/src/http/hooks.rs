@@ -71,7 +71,7 @@ impl ProxyHttp for Hooks {
         _end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<()> {
-        ctx.received_bytes += body.as_ref().map_or(0, Bytes::len) as u64;
+        ctx.record.received_bytes += body.as_ref().map_or(0, Bytes::len) as u64;
         Ok(())
     }
 
@@ -102,7 +102,7 @@ impl ProxyHttp for Hooks {
         _end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
-        ctx.sent_bytes += body.as_ref().map_or(0, Bytes::len) as u64;
+        ctx.record.sent_bytes += body.as_ref().map_or(0, Bytes::len) as u64;
         Ok(None)
     }
 

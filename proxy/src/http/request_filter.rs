@@ -6,11 +6,13 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::answer;
-use super::context::{Context, Described};
-use super::view::{View, authority};
+use super::context::Context;
+use super::view::View;
 use crate::action::Action;
+use crate::answer::Answer;
 use crate::errors::{MAX_HEAD, MAX_REQUEST_LINE, Reason};
 use crate::headers;
+use crate::record::Described;
 use crate::route::route;
 
 /// Routes the request. `Ok(true)` when it has been answered here.
@@ -20,25 +22,25 @@ pub(super) async fn execute(session: &mut Session, ctx: &mut Context) -> Result<
     if let Err(reason) = check(session) {
         return refuse(ctx, reason);
     }
-    let listening = ctx.listening.clone();
+    let listening = ctx.record.listening.clone();
     let view = View { head: session.req_header(), source: ctx.scope.connection.client.ip() };
     let route = route(&listening.table, &view);
-    ctx.rule = route.priority;
+    ctx.record.rule = route.priority;
     match route.action {
         Action::Forward(forward) => {
-            ctx.group = forward.choose(&mut fastrand::Rng::new()).cloned();
+            ctx.record.group = forward.choose(&mut fastrand::Rng::new()).cloned();
             Ok(false)
         }
         Action::Redirect(redirect) => {
             let location = redirect.location(&view, "http");
-            answer::redirect(session, ctx, redirect.status(), location).await
+            answer::write(session, ctx, Answer::redirect(redirect.status(), location)).await
         }
-        Action::FixedResponse(response) => answer::fixed(session, ctx, response).await,
+        Action::FixedResponse(response) => answer::write(session, ctx, Answer::fixed(response)).await,
     }
 }
 
 fn refuse(ctx: &mut Context, reason: Reason) -> Result<bool> {
-    ctx.reason = Some(reason);
+    ctx.record.reason = Some(reason);
     Err(Error::explain(ErrorType::HTTPStatus(reason.status()), reason.as_str()).into_down())
 }
 
@@ -69,7 +71,7 @@ fn has_legal_host(head: &RequestHeader) -> bool {
 
 /// A tunnel is silent only if both directions are, which the flight watches; everything else has a time-out on each side.
 fn set_timeouts(session: &mut Session, ctx: &mut Context) {
-    let idle = ctx.listening.table.idle_timeout;
+    let idle = ctx.record.listening.table.idle_timeout;
     ctx.upgrade = session.is_upgrade_req();
     session.set_read_timeout((!ctx.upgrade).then_some(idle));
     session.set_write_timeout(Some(idle));
@@ -81,21 +83,11 @@ fn set_timeouts(session: &mut Session, ctx: &mut Context) {
 }
 
 fn describe(session: &Session, ctx: &mut Context) {
-    if !ctx.shared.access_log.is_on() {
-        return;
+    if ctx.shared.access_log.is_on() {
+        let head = session.req_header();
+        let view = View { head, source: ctx.scope.connection.client.ip() };
+        ctx.record.described = Some(Box::new(Described::of(&view, protocol(head))));
     }
-    let head = session.req_header();
-    ctx.described = Some(Box::new(Described {
-        time: jiff::Timestamp::now(),
-        protocol: protocol(head),
-        method: head.method.as_str().to_owned(),
-        host: authority(head).to_owned(),
-        path: head.uri.path_and_query().map(ToString::to_string).unwrap_or_default(),
-        user_agent: head
-            .headers
-            .get(header::USER_AGENT)
-            .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned()),
-    }));
 }
 
 fn protocol(head: &RequestHeader) -> &'static str {

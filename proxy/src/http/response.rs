@@ -14,11 +14,10 @@ pub(super) fn arrived(response: &mut ResponseHeader, ctx: &mut Context) {
     if is_interim(response.status) {
         return;
     }
-    ctx.status = Some(response.status.as_u16());
-    ctx.latency = ctx.attempt_began.map(|began| began.elapsed());
+    ctx.record.answered(response.status.as_u16());
     headers::strip_hop_by_hop(response);
     if response.status == StatusCode::SWITCHING_PROTOCOLS {
-        let silent = stream::silent(ctx.scope.connection.clone(), ctx.listening.table.idle_timeout);
+        let silent = stream::silent(ctx.scope.connection.clone(), ctx.record.listening.table.idle_timeout);
         ctx.scope.controls.watch_tunnel(Box::pin(silent));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorType, Result};
@@ -11,48 +11,37 @@ use pingora_proxy::Session;
 use super::context::{Context, Stage};
 use super::{answer, tunnel};
 use crate::group::Endpoint;
-use crate::pick::{Picked, pick};
+use crate::idle::MAX_IDLE;
 
 /// No connection after so long is a failure, and another target is tried. Within a cluster a connection takes less than a
 /// millisecond, unless the target's queue is full for a moment or a packet is lost: then the kernel tries again after one
 /// second, and that attempt must still count.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A connection that is not used is closed after so long: before the target does (Node.js: 5 s), or a request that is not
-/// idempotent could be lost in between.
-const POOL_IDLE: Duration = Duration::from_secs(4);
-
 /// Picks the first target. `Ok(false)` when there is none and the client has been told.
 pub(super) async fn pick_first(session: &mut Session, ctx: &mut Context) -> Result<bool> {
-    let picked = ctx.group.as_ref().and_then(|group| {
-        group.budget().deposit();
-        pick(group, &[]).ok()
-    });
-    match picked {
-        Some(picked) => {
-            take(ctx, picked);
-            Ok(true)
-        }
-        None => answer::no_target(session, ctx).await.map(|()| false),
+    if ctx.record.pick_first() {
+        watch(ctx);
+        return Ok(true);
     }
+    answer::no_target(session, ctx).await.map(|()| false)
 }
 
 /// The peer of the target that was picked, first or for a retry.
 pub(super) fn execute(ctx: &mut Context) -> Result<Box<HttpPeer>> {
-    let picked = ctx.picked.as_ref().ok_or_else(|| Error::new_in(ErrorType::InternalError))?;
-    let peer = peer(picked.endpoint(), ctx.listening.table.idle_timeout, ctx.upgrade);
-    ctx.attempts += 1;
+    let picked = ctx.record.picked.as_ref().ok_or_else(|| Error::new_in(ErrorType::InternalError))?;
+    let peer = peer(picked.endpoint(), ctx.record.listening.table.idle_timeout, ctx.upgrade);
     ctx.stage = Stage::Connecting;
-    ctx.reason = None;
-    ctx.attempt_began = Some(Instant::now());
+    ctx.record.attempt();
     Ok(Box::new(peer))
 }
 
-/// The request goes to this target, and is cut off when its drain's limit is reached.
-pub(super) fn take(ctx: &mut Context, picked: Picked) {
-    let endpoint = Arc::clone(picked.endpoint());
-    ctx.scope.controls.watch_target(Box::pin(async move { endpoint.cell.closing().await }));
-    ctx.picked = Some(picked);
+/// The request goes to the picked target, and is cut off when its drain's limit is reached.
+pub(super) fn watch(ctx: &mut Context) {
+    if let Some(picked) = &ctx.record.picked {
+        let endpoint = Arc::clone(picked.endpoint());
+        ctx.scope.controls.watch_target(Box::pin(async move { endpoint.cell.closing().await }));
+    }
 }
 
 fn peer(endpoint: &Endpoint, idle: Duration, upgrade: bool) -> HttpPeer {
@@ -60,7 +49,7 @@ fn peer(endpoint: &Endpoint, idle: Duration, upgrade: bool) -> HttpPeer {
     peer.group_key = pool_key(endpoint, upgrade);
     if let Some(options) = peer.get_mut_peer_options() {
         options.connection_timeout = Some(CONNECT_TIMEOUT);
-        options.idle_timeout = Some(POOL_IDLE);
+        options.idle_timeout = Some(MAX_IDLE);
         options.read_timeout = (!upgrade).then_some(idle);
         options.write_timeout = Some(idle);
         options.custom_l4 = upgrade.then(|| Arc::new(tunnel::Connector) as _);

@@ -8,6 +8,5 @@ use crate::headers;
 
 /// Pingora has removed the hop-by-hop fields and put `Host` in the place of `:authority`.
 pub(super) fn execute(request: &mut RequestHeader, ctx: &mut Context) -> Result<()> {
-    let connection = &ctx.scope.connection;
-    headers::add_forwarded(request, connection.client.ip(), connection.local.port())
+    headers::add_forwarded(request, &ctx.scope.connection.origin)
 }

@@ -40,7 +40,7 @@ impl RequestView for View<'_> {
 }
 
 /// `:authority`, or the target's own in absolute form (RFC 9112 §3.2.2: it overrides `Host`), or `Host`.
-pub(super) fn authority(head: &RequestHeader) -> &str {
+fn authority(head: &RequestHeader) -> &str {
     if let Some(authority) = head.uri.authority() {
         return authority.as_str();
     }

@@ -10,7 +10,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
 use super::port::{Listening, Port};
+use super::sniff;
 use crate::http::HttpCarrier;
+use crate::http1::Http1Carrier;
 use crate::metrics::Present;
 use crate::stream::Connection;
 use crate::tcp::TcpCarrier;
@@ -22,7 +24,9 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from
 /// What serves connections, by protocol.
 #[derive(Clone, Debug)]
 pub struct Carriers {
-    /// For HTTP listeners.
+    /// For HTTP/1 clients of HTTP listeners; without it they go to the other carrier.
+    pub http1: Option<Arc<Http1Carrier>>,
+    /// For HTTP/2 clients of HTTP listeners.
     pub http: Arc<HttpCarrier>,
     /// For TCP listeners.
     pub tcp: Arc<TcpCarrier>,
@@ -91,8 +95,28 @@ async fn carry(
     socket.set_nodelay(true)?;
     let connection = Arc::new(Connection::new(canonical(client), socket.local_addr()?));
     match listening.table.protocol {
-        ListenerProtocol::Http => carriers.http.serve(socket, connection, port.clone()).await,
+        ListenerProtocol::Http => carry_http(socket, connection, port, carriers).await?,
         ListenerProtocol::Tcp => carriers.tcp.serve(socket, connection, listening).await,
+    }
+    Ok(())
+}
+
+/// # Errors
+/// The client is gone, or says nothing for too long.
+async fn carry_http(
+    socket: TcpStream,
+    connection: Arc<Connection>,
+    port: &Arc<Port>,
+    carriers: &Carriers,
+) -> io::Result<()> {
+    let idle = port.listening().table.idle_timeout;
+    let h2 = tokio::select! {
+        sniffed = tokio::time::timeout(idle, sniff::is_h2(&socket)) => sniffed??,
+        () = port.closed() => return Ok(()),
+    };
+    match &carriers.http1 {
+        Some(http1) if !h2 => http1.serve(socket, connection, port).await,
+        _ => carriers.http.serve(socket, connection, port.clone(), h2).await,
     }
     Ok(())
 }

@@ -61,6 +61,7 @@ pub async fn get_in_turn(to: SocketAddr, paths: &[&str]) -> Vec<Answer> {
     tokio::spawn(connection);
     let mut answers = Vec::new();
     for path in paths {
+        sender.ready().await.expect("the connection goes on");
         let request = Request::get(*path).header("host", "shop").body(Full::<Bytes>::default());
         let answer = sender.send_request(request.expect("a request"));
         let answer = tokio::time::timeout(PATIENCE, answer).await.expect("in time").expect("an answer");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use evenkeel_proxy::cells::Verdict;
 use evenkeel_proxy::group::Group;
-use evenkeel_proxy::proxy::{Proxy, Settings};
+use evenkeel_proxy::proxy::{Http1Through, Proxy, Settings};
 use evenkeel_proxy_api::report::{Ack, Health};
 use evenkeel_proxy_api::snapshot::Snapshot;
 
@@ -40,7 +40,7 @@ pub async fn serve(snapshot: &str) -> Proxy {
 }
 
 pub fn settings() -> Settings {
-    Settings { threads: 2, drain_timeout: PATIENCE, access_log: None }
+    Settings { threads: 2, drain_timeout: PATIENCE, access_log: None, http1: Http1Through::default() }
 }
 
 pub async fn serve_with(snapshot: &str, settings: Settings) -> Proxy {

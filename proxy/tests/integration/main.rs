@@ -9,10 +9,12 @@
 )]
 
 mod client;
+mod differential;
 mod drains;
 mod failures;
 mod forwarding;
 mod harness;
+mod http1;
 mod hygiene;
 mod listeners;
 mod process;

@@ -1,0 +1,44 @@
+//! The carrier for HTTP/1 clients: own heads, framing and connections to targets, for the least work per request.
+//!
+//! ```text
+//! connection ─► session: a head ─message─► order: route → action ─► forward: pick, connect, retry ─► exchange
+//!                                                               └─► reply: answered here
+//! ```
+//!
+//! Everything of one connection happens in its own task, without channels. Who waits holds no buffers.
+
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+
+use crate::http::Shared;
+use crate::listeners::Port;
+use crate::stream::Connection;
+
+mod buffer;
+mod client;
+mod exchange;
+mod forward;
+mod message;
+mod order;
+mod reply;
+mod session;
+mod timer;
+
+/// Serves HTTP/1 connections of every listener.
+#[derive(Debug)]
+pub struct Http1Carrier {
+    shared: Shared,
+}
+
+impl Http1Carrier {
+    /// With this log.
+    pub fn new(shared: Shared) -> Self {
+        Self { shared }
+    }
+
+    /// Serves a client's connection until it ends.
+    pub async fn serve(&self, socket: TcpStream, connection: Arc<Connection>, port: &Port) {
+        session::Session::new(socket, connection, port, &self.shared).run().await;
+    }
+}

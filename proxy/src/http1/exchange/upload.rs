@@ -1,0 +1,203 @@
+//! The way up: the request's head and body, or what the client says in a tunnel.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::AsyncWrite;
+use tokio::net::TcpStream;
+
+use super::poll_write;
+use crate::errors::Reason;
+use crate::http1::buffer::Scratch;
+use crate::http1::client::Client;
+use crate::http1::message::{Body, Framing, Refusal};
+use crate::record::Record;
+use crate::retry::{self, MAX_KEPT_BODY};
+
+/// A body up to this many bytes leaves in one packet with the head.
+const GATHERED: usize = 8 * 1024;
+
+/// A request on its way, over all attempts.
+#[derive(Debug)]
+pub(in crate::http1) struct Upload {
+    /// The head and the beginning of the body: what can be sent again.
+    kept: Scratch,
+    /// Where the head ends therein.
+    head: usize,
+    /// Most of the body that is kept.
+    most: usize,
+    body: Body,
+    /// The first so many bytes that the client has sent are to be written next.
+    ready: usize,
+    /// The bytes behind those are passed over.
+    gap: usize,
+    /// A part of the body was sent that is not kept.
+    gone: bool,
+    /// The target takes no more of it. It may still answer.
+    stopped: bool,
+    tunnel: Tunnel,
+}
+
+/// Whether this is a request, or whatever the client says until it has said everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Tunnel {
+    No,
+    Open,
+    /// The target was told that nothing more comes.
+    Finished,
+}
+
+impl Upload {
+    /// Of a request with this head, as the target gets it.
+    pub(in crate::http1) fn new(head: Scratch, framing: Framing) -> Self {
+        Self {
+            head: head.len(),
+            kept: head,
+            most: GATHERED,
+            body: Body::new(framing),
+            ready: 0,
+            gap: 0,
+            gone: false,
+            stopped: false,
+            tunnel: Tunnel::No,
+        }
+    }
+
+    /// An attempt begins: everything is sent from its start. With `keeping`, it may have to be sent once more.
+    pub(in crate::http1) fn begin(&mut self, keeping: bool) {
+        self.kept.rewind();
+        self.stopped = false;
+        self.most = if keeping { MAX_KEPT_BODY } else { GATHERED };
+    }
+
+    /// The answer is that both sides may say what they like.
+    pub(super) fn begin_tunnel(&mut self) {
+        self.tunnel = Tunnel::Open;
+        self.gone = true;
+        self.body = Body::new(Framing::UntilEnd);
+    }
+
+    pub(super) fn is_tunnel(&self) -> bool {
+        self.tunnel != Tunnel::No
+    }
+
+    /// Whether nothing more is to be sent.
+    pub(in crate::http1) fn is_over(&self) -> bool {
+        self.stopped || (self.is_sent() && self.tunnel != Tunnel::Open)
+    }
+
+    /// Whether the target has got everything.
+    pub(in crate::http1) fn is_sent(&self) -> bool {
+        self.body.is_done() && !self.is_blocked() && !self.stopped
+    }
+
+    /// Whether the target is the one that is waited for.
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.kept.unsent().is_empty() || self.ready > 0
+    }
+
+    /// What the attempts so far have left of the body.
+    pub(in crate::http1) fn left(&self) -> retry::Body {
+        if self.gone {
+            retry::Body::Gone
+        } else if self.kept.len() == self.head {
+            retry::Body::Untouched
+        } else {
+            retry::Body::Kept
+        }
+    }
+
+    /// The rest of the body, for whoever wants to read over it. Some of it may have been looked at already.
+    pub(in crate::http1) fn into_rest(self, client: &mut Client) -> Body {
+        client.inbound.consume(self.ready + self.gap);
+        self.body
+    }
+
+    /// Goes on as far as it goes; whether that was anywhere.
+    pub(super) fn poll(
+        &mut self,
+        client: &mut Client,
+        target: &mut TcpStream,
+        record: &mut Record,
+        cx: &mut Context<'_>,
+    ) -> Result<bool, Reason> {
+        let mut moved = false;
+        while !self.is_over() {
+            self.look(client, record)?;
+            let step = if self.is_blocked() {
+                self.poll_send(client, target, cx)
+            } else if self.body.is_done() {
+                self.tunnel = Tunnel::Finished;
+                // Shutting down a socket never waits.
+                let _ = Pin::new(&mut *target).poll_shutdown(cx);
+                Poll::Ready(Ok(()))
+            } else {
+                self.poll_receive(client, cx)
+            };
+            match step {
+                Poll::Ready(Ok(())) => moved = true,
+                Poll::Ready(Err(reason)) => return Err(reason),
+                Poll::Pending => break,
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Looks at what the client has sent of the body: it is kept as long as there is room, and then passed on from where
+    /// it is.
+    fn look(&mut self, client: &mut Client, record: &mut Record) -> Result<(), Reason> {
+        if self.ready > 0 || self.body.is_done() || client.inbound.is_empty() {
+            return Ok(());
+        }
+        let passed = self.body.pass(client.inbound.bytes_mut()).map_err(Refusal::reason)?;
+        record.received_bytes += passed.content;
+        self.gone |= self.kept.len() - self.head + passed.kept > self.most;
+        if self.gone && passed.kept > 0 {
+            self.ready = passed.kept;
+            self.gap = passed.taken - passed.kept;
+        } else {
+            let bytes = client.inbound.bytes().get(..passed.kept).unwrap_or_default();
+            self.kept.end().extend_from_slice(bytes);
+            client.inbound.consume(passed.taken);
+        }
+        Ok(())
+    }
+
+    /// A target that takes no more may have answered already: what went wrong shows when its answer is read.
+    fn poll_send(
+        &mut self,
+        client: &mut Client,
+        target: &mut TcpStream,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Reason>> {
+        let kept = self.kept.unsent();
+        let from_client = kept.is_empty();
+        let bytes =
+            if from_client { client.inbound.bytes().get(..self.ready).unwrap_or_default() } else { kept };
+        match poll_write(target, cx, bytes) {
+            Poll::Ready(Ok(written)) if from_client => self.sent(client, written),
+            Poll::Ready(Ok(written)) => self.kept.advance(written),
+            Poll::Ready(Err(_)) => self.stopped = true,
+            Poll::Pending => return Poll::Pending,
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn sent(&mut self, client: &mut Client, written: usize) {
+        self.ready -= written;
+        client.inbound.consume(written);
+        if self.ready == 0 {
+            client.inbound.consume(std::mem::take(&mut self.gap));
+        }
+    }
+
+    fn poll_receive(&mut self, client: &mut Client, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+        client.inbound.widen();
+        match client.poll_read(cx) {
+            Poll::Ready(Ok(0)) if self.body.end() => Poll::Ready(Ok(())),
+            Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(Reason::ClientClosed)),
+            Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! A client's connection: one request after another.
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use tokio_util::sync::WaitForCancellationFuture;
+
+use super::client::Client;
+use super::exchange::Upload;
+use super::message::{HeadScan, Refusal, empty_lines};
+use super::order::{Deed, Desk};
+use super::timer::Timer;
+use crate::access_log::AccessLog;
+use crate::errors::Reason;
+use crate::http::Shared;
+use crate::listeners::Port;
+use crate::record::{self, Record};
+use crate::stream::Connection;
+
+/// A connection under way.
+pub(super) struct Session<'s> {
+    pub(super) client: Client,
+    pub(super) timer: Timer,
+    pub(super) shared: &'s Shared,
+    port: &'s Port,
+}
+
+/// What becomes of the connection after a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// It can take another one.
+    GoOn,
+    /// It ends.
+    End,
+}
+
+/// A request under way. When it is dropped, however that comes about, it is recorded.
+pub(super) struct Request<'s> {
+    pub(super) record: Record,
+    log: &'s AccessLog,
+    client: SocketAddr,
+}
+
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        self.record.finish(None, self.log, self.client);
+    }
+}
+
+/// Why there is no head.
+enum NoHead {
+    /// The client has gone, or the connection is not needed any more: there is nobody to tell.
+    Ended,
+    /// The client is told.
+    Told(Reason),
+}
+
+impl<'s> Session<'s> {
+    /// Over this socket.
+    pub(super) fn new(
+        socket: TcpStream,
+        connection: Arc<Connection>,
+        port: &'s Port,
+        shared: &'s Shared,
+    ) -> Self {
+        let listening = port.listening();
+        let timer = Timer::new(Instant::now() + listening.table.idle_timeout);
+        let client = Client::new(socket, connection, listening.metrics.clone());
+        Self { client, timer, shared, port }
+    }
+
+    /// Serves until the connection ends.
+    pub(super) async fn run(mut self) {
+        let port = self.port;
+        let mut closed = pin!(port.closed());
+        loop {
+            let after = match self.head(closed.as_mut()).await {
+                Ok(length) => self.request(length).await,
+                Err(NoHead::Ended) => return,
+                Err(NoHead::Told(reason)) => {
+                    self.refuse(reason).await;
+                    After::End
+                }
+            };
+            if after == After::End {
+                return;
+            }
+        }
+    }
+
+    /// Waits for a head, and returns its length. When the listener closes, it is waited for no longer.
+    async fn head(&mut self, mut closed: Pin<&mut WaitForCancellationFuture<'_>>) -> Result<usize, NoHead> {
+        let idle = self.idle_timeout();
+        let mut scan = HeadScan::request();
+        let mut begun = false;
+        self.timer.set(Instant::now() + idle);
+        loop {
+            let skipped = empty_lines(self.client.inbound.bytes());
+            if skipped > 0 {
+                self.client.inbound.consume(skipped);
+                scan = HeadScan::request();
+            }
+            let found = scan.find(self.client.inbound.bytes());
+            if let Some(length) = found.map_err(|refusal| NoHead::Told(told(refusal)))? {
+                return Ok(length);
+            }
+            self.client.inbound.release();
+            poll_fn(|cx| self.poll_head(cx, closed.as_mut(), begun)).await?;
+            // Until it begins the connection is idle; from then on, the head has to come as a whole in this time.
+            if !std::mem::replace(&mut begun, true) {
+                self.timer.set(Instant::now() + idle);
+            }
+        }
+    }
+
+    /// Most time without a byte.
+    pub(super) fn idle_timeout(&self) -> Duration {
+        self.port.listening().table.idle_timeout
+    }
+
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        closed: Pin<&mut WaitForCancellationFuture<'_>>,
+        begun: bool,
+    ) -> Poll<Result<(), NoHead>> {
+        match self.client.poll_read(cx) {
+            Poll::Ready(Ok(read)) if read > 0 => return Poll::Ready(Ok(())),
+            Poll::Ready(_) => return Poll::Ready(Err(NoHead::Ended)),
+            Poll::Pending => {}
+        }
+        if closed.poll(cx).is_ready() {
+            return Poll::Ready(Err(NoHead::Ended));
+        }
+        let late = if begun { NoHead::Told(Reason::ClientTimeout) } else { NoHead::Ended };
+        self.timer.poll(cx).map(|()| Err(late))
+    }
+
+    /// Does what is to be done with the request whose head has so many bytes.
+    async fn request(&mut self, length: usize) -> After {
+        let listening = self.port.listening();
+        let head = self.client.inbound.bytes().get(..length).unwrap_or_default();
+        let desk = Desk { connection: &self.client.connection, log: &self.shared.access_log };
+        let ordered = desk.order(head, &listening.table, || Record::begin(listening.clone()));
+        let (mut order, record) = match ordered {
+            Ok(ordered) => ordered,
+            Err(refusal) => {
+                self.refuse(told(refusal)).await;
+                return After::End;
+            }
+        };
+        let client = self.client.connection.client;
+        let request = Request { record, log: &self.shared.access_log, client };
+        self.client.inbound.consume(length);
+        order.terms.keep_alive &= !self.port.is_leaving();
+        match order.deed {
+            Deed::Answer(answer) => self.reply(&answer, order.terms, order.framing, request).await,
+            Deed::Forward(head) => {
+                let upload = Upload::new(head, order.framing);
+                self.forward(upload, (&order.method, order.terms), request).await
+            }
+        }
+    }
+
+    /// Tells a client that its request is not taken.
+    async fn refuse(&mut self, reason: Reason) {
+        let listening = self.port.listening();
+        record::refused(&listening, &self.client.connection, &self.shared.access_log, reason);
+        self.reject(reason).await;
+    }
+}
+
+fn told(refusal: Refusal) -> Reason {
+    tracing::debug!(%refusal, "a request is refused");
+    refusal.reason()
+}
