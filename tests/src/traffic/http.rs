@@ -12,7 +12,8 @@ use hyper_util::rt::TokioExecutor;
 /// A request without an answer for so long has failed.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A client that keeps connections, and repeats nothing by itself.
+/// A client that keeps connections, and repeats nothing by itself but what an HTTP/2 server that goes away has not touched
+/// (GOAWAY, RFC 9113, 6.8), as every HTTP/2 client does.
 pub type HttpClient = Client<HttpConnector, Full<Bytes>>;
 
 /// A client for HTTP/1.1, or for HTTP/2 without TLS.
@@ -22,7 +23,7 @@ pub fn client(h2c: bool) -> HttpClient {
     connector.set_connect_timeout(Some(Duration::from_secs(5)));
     Client::builder(TokioExecutor::new())
         .http2_only(h2c)
-        .retry_canceled_requests(false)
+        .retry_canceled_requests(h2c)
         // shorter than what any server here grants
         .pool_idle_timeout(Duration::from_secs(20))
         .build(connector)
