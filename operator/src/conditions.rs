@@ -101,6 +101,8 @@ pub mod reason {
     pub const MINIMUM_AVAILABLE: &str = "MinimumReplicasAvailable";
     /// Too few replicas are ready.
     pub const MINIMUM_UNAVAILABLE: &str = "MinimumReplicasUnavailable";
+    /// New replicas do not pass the checks of the load balancers: the rollout has stopped.
+    pub const NEW_REPLICAS_UNHEALTHY: &str = "NewReplicasUnhealthy";
     /// A container requests no CPU, so that utilisation means nothing.
     pub const MISSING_CPU_REQUEST: &str = "MissingCPURequest";
     /// Another autoscaler scales the same pods.

@@ -18,6 +18,8 @@ pub const REPLICA_SERVICE: &str = "evenkeel.dev/replica-service";
 pub const RESTARTED_AT: &str = "evenkeel.dev/restartedAt";
 /// On an object that is invalid: the version of it that is in force.
 pub const LAST_ACCEPTED: &str = "evenkeel.dev/last-accepted";
+/// Readiness gate of replicas: whether the load balancers let them serve.
+pub const LOAD_BALANCED: &str = "evenkeel.dev/load-balanced";
 /// Finalizer of what drains before it goes.
 pub const DRAIN: &str = "evenkeel.dev/drain";
 /// Finalizer of a LoadBalancer that must not be deleted.

@@ -38,6 +38,7 @@ pub mod push;
 pub mod registry;
 pub mod replica_service;
 pub mod reports;
+pub mod revision;
 pub mod scale;
 pub mod snapshot;
 pub mod status;

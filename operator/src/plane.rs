@@ -70,12 +70,18 @@ pub struct Metrics {
     pub push: push::Metrics,
     /// Of scaling.
     pub scale: autoscaler::Metrics,
+    /// Of drains and rollouts.
+    pub drain: drain::Metrics,
 }
 
 impl Metrics {
     /// Registers the metrics.
     pub fn register(registry: &mut prometheus::Registry) -> Self {
-        Self { push: push::Metrics::register(registry), scale: autoscaler::Metrics::register(registry) }
+        Self {
+            push: push::Metrics::register(registry),
+            scale: autoscaler::Metrics::register(registry),
+            drain: drain::Metrics::register(registry),
+        }
     }
 }
 
@@ -127,18 +133,19 @@ pub async fn start(term: Term, parts: &mut JoinSet<&'static str>) -> Result<Plan
         decisions: plane.decisions.clone(),
         metrics: metrics.scale,
     };
-    scale(scaler, parts);
+    scale(scaler, metrics.drain, parts);
     Ok(plane)
 }
 
 /// What changes how many replicas there are.
-fn scale(autoscaler: Autoscaler, parts: &mut JoinSet<&'static str>) {
+fn scale(autoscaler: Autoscaler, metrics: drain::Metrics, parts: &mut JoinSet<&'static str>) {
     let Autoscaler { client, world, registry, publisher, .. } = &autoscaler;
     parts.spawn(drain::run(Drain {
         client: client.clone(),
         world: world.clone(),
         registry: registry.clone(),
         publisher: publisher.clone(),
+        metrics,
     }));
     parts.spawn(autoscaler::run(autoscaler));
 }

@@ -72,13 +72,22 @@ pub struct InFlight {
     pub count: u32,
 }
 
+/// What the live proxies of a load balancer say of a target.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Votes {
+    /// How many are live.
+    pub live: usize,
+    /// How many of them find it healthy.
+    pub healthy: usize,
+}
+
 impl Reports {
     /// The targets of a target group by id, as far as any proxy has seen them.
     pub fn targets(&self, group: &ObjectKey, now: Instant) -> BTreeMap<String, TargetView> {
         let proxies = self.proxies.read();
         let mut seen: BTreeMap<&str, Vec<(bool, &Seen)>> = BTreeMap::new();
         for (_, proxy) in proxies.iter().filter(|(key, _)| key.load_balancer.namespace == group.namespace) {
-            let live = now.duration_since(proxy.at) <= FRESH;
+            let live = proxy.is_live(now);
             for ((of, id), target) in &proxy.targets {
                 if *of == group.name {
                     seen.entry(id).or_default().push((live, target));
@@ -105,7 +114,28 @@ impl Reports {
     /// Whether a proxy has reported within [`FRESH`].
     pub fn is_live(&self, load_balancer: &ObjectKey, pod_uid: &str, now: Instant) -> bool {
         let key = ProxyKey { load_balancer: load_balancer.clone(), pod_uid: pod_uid.to_owned() };
-        self.proxies.read().get(&key).is_some_and(|proxy| now.duration_since(proxy.at) <= FRESH)
+        self.proxies.read().get(&key).is_some_and(|proxy| proxy.is_live(now))
+    }
+
+    /// Whether any proxy of a load balancer has reported within [`FRESH`].
+    pub fn has_live(&self, load_balancer: &ObjectKey, now: Instant) -> bool {
+        let proxies = self.proxies.read();
+        let mut ours = proxies.iter().filter(|(key, _)| key.load_balancer == *load_balancer);
+        ours.any(|(_, proxy)| proxy.is_live(now))
+    }
+
+    /// What the live proxies of a load balancer say of a target.
+    pub fn votes(&self, load_balancer: &ObjectKey, group: &str, id: &str, now: Instant) -> Votes {
+        let target = (group.to_owned(), id.to_owned());
+        let mut votes = Votes::default();
+        for (key, proxy) in self.proxies.read().iter() {
+            if key.load_balancer == *load_balancer && proxy.is_live(now) {
+                let seen = proxy.targets.get(&target);
+                votes.live += 1;
+                votes.healthy += usize::from(seen.is_some_and(|seen| seen.report.health == Health::Healthy));
+            }
+        }
+        votes
     }
 
     /// Target groups of which a proxy sees the health of a target change.
@@ -155,6 +185,10 @@ impl Reports {
 }
 
 impl ProxyReports {
+    fn is_live(&self, now: Instant) -> bool {
+        now.duration_since(self.at) <= FRESH
+    }
+
     /// Returns the target's group when its health is another than before.
     fn take(&mut self, report: TargetReport, version: Version, time: Timestamp) -> Option<String> {
         let key = (report.target_group.clone(), report.id.clone());
@@ -235,6 +269,25 @@ mod tests {
         reports.take(&key("shop"), "b", Report::default(), (Instant::now(), time));
         assert_eq!(view(&reports).health, Health::Unhealthy, "only b is live");
         assert_eq!(view(&reports).in_flight, 6, "but what is in flight at the others still is");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_live_proxies_of_the_balancer_have_a_vote() {
+        let reports = Reports::default();
+        let (shop, time) = (key("shop"), Timestamp::UNIX_EPOCH);
+        let votes = |reports: &Reports| reports.votes(&shop, "api", "pod", Instant::now());
+        assert_eq!((votes(&reports), reports.has_live(&shop, Instant::now())), (Votes::default(), false));
+        for (uid, health) in [("a", Health::Healthy), ("b", Health::Initial)] {
+            reports.take(&shop, uid, report(1, health, 0), (Instant::now(), time));
+        }
+        reports.take(&shop, "c", Report::default(), (Instant::now(), time));
+        reports.take(&key("other"), "d", report(1, Health::Healthy, 0), (Instant::now(), time));
+        assert_eq!(votes(&reports), Votes { live: 3, healthy: 1 }, "c has not seen it yet");
+
+        tokio::time::advance(FRESH + Duration::from_secs(1)).await;
+        reports.take(&shop, "c", Report::default(), (Instant::now(), time));
+        assert_eq!(votes(&reports), Votes { live: 1, healthy: 0 });
+        assert!(reports.has_live(&shop, Instant::now()) && !reports.has_live(&key("other"), Instant::now()));
     }
 
     #[tokio::test(start_paused = true)]

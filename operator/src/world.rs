@@ -1,12 +1,14 @@
 //! What runs in the cluster, kept in memory by one watch per kind, cut down to what is read here.
 
+mod trim;
+
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::core::PartialObjectMeta;
@@ -44,6 +46,8 @@ pub struct World {
     pub nodes: Store<PartialObjectMeta<Node>>,
     /// Deployments of ReplicaServices.
     pub deployments: Store<Deployment>,
+    /// ReplicaSets of those Deployments.
+    pub replica_sets: Store<ReplicaSet>,
     pulse: Arc<Pulse>,
     listed: OnceCell<()>,
 }
@@ -116,6 +120,8 @@ pub struct Writers {
     pub nodes: Writer<PartialObjectMeta<Node>>,
     /// Deployments of ReplicaServices.
     pub deployments: Writer<Deployment>,
+    /// ReplicaSets of those Deployments.
+    pub replica_sets: Writer<ReplicaSet>,
 }
 
 impl World {
@@ -127,6 +133,7 @@ impl World {
         let (services, services_writer) = reflector::store();
         let (nodes, nodes_writer) = reflector::store();
         let (deployments, deployments_writer) = reflector::store();
+        let (replica_sets, replica_sets_writer) = reflector::store();
         let world = Self {
             replicas,
             proxies,
@@ -134,6 +141,7 @@ impl World {
             services,
             nodes,
             deployments,
+            replica_sets,
             pulse: Arc::default(),
             listed: OnceCell::new(),
         };
@@ -144,6 +152,7 @@ impl World {
             services: services_writer,
             nodes: nodes_writer,
             deployments: deployments_writer,
+            replica_sets: replica_sets_writer,
         };
         (world, writers)
     }
@@ -159,29 +168,31 @@ impl World {
             "replicas' pods",
             watch(pods(), with(REPLICA_SERVICE)),
             writers.replicas,
-            trim_pod,
+            trim::pod,
             pulse(),
         ));
         parts.spawn(keep(
             "proxies' pods",
             watch(pods(), with(LOAD_BALANCER)),
             writers.proxies,
-            trim_pod,
+            trim::pod,
             pulse(),
         ));
         parts.spawn(keep(
             "EndpointSlices",
             watch(Api::all(client.clone()), with(SERVICE_NAME)),
             writers.slices,
-            trim_meta,
+            trim::meta,
             pulse(),
         ));
         let services = watch(Api::all(client.clone()), all());
-        parts.spawn(keep("Services", services, writers.services, trim_service, pulse()));
+        parts.spawn(keep("Services", services, writers.services, trim::service, pulse()));
         let nodes = watch(Api::<PartialObjectMeta<Node>>::all(client.clone()), all());
-        parts.spawn(keep("Nodes", nodes, writers.nodes, trim_node, None));
+        parts.spawn(keep("Nodes", nodes, writers.nodes, trim::node, None));
         let deployments = watch(Api::all(client.clone()), with(REPLICA_SERVICE));
-        parts.spawn(keep("Deployments", deployments, writers.deployments, trim_deployment, None));
+        parts.spawn(keep("Deployments", deployments, writers.deployments, trim::deployment, None));
+        let replica_sets = watch(Api::all(client.clone()), with(REPLICA_SERVICE));
+        parts.spawn(keep("ReplicaSets", replica_sets, writers.replica_sets, trim::replica_set, None));
         Arc::new(world)
     }
 
@@ -197,7 +208,8 @@ impl World {
         self.slices.wait_until_ready().await?;
         self.services.wait_until_ready().await?;
         self.nodes.wait_until_ready().await?;
-        self.deployments.wait_until_ready().await
+        self.deployments.wait_until_ready().await?;
+        self.replica_sets.wait_until_ready().await
     }
 
     /// Beats when something changed that targets are made of.
@@ -224,6 +236,15 @@ impl World {
     /// The Deployment of a ReplicaService.
     pub fn deployment_of(&self, key: &ObjectKey) -> Option<Arc<Deployment>> {
         self.deployments.get(&ObjectRef::new(&key.name).within(&key.namespace))
+    }
+
+    /// The ReplicaSets of a ReplicaService's Deployment: one for each template that it had.
+    pub fn replica_sets_of(&self, deployment: &Deployment) -> Vec<Arc<ReplicaSet>> {
+        let uid = deployment.metadata.uid.as_ref();
+        self.replica_sets.state_filter(|set| {
+            set.metadata.namespace == deployment.metadata.namespace
+                && set.owner_references().iter().any(|owner| Some(&owner.uid) == uid)
+        })
     }
 
     /// The zone of a node; empty when unknown.
@@ -273,17 +294,6 @@ pub fn has_ended(pod: &Pod) -> bool {
     matches!(phase, Some("Succeeded" | "Failed"))
 }
 
-/// Whether a new template replaces an old one, and gets on with it.
-pub fn is_rolling_out(deployment: &Deployment) -> bool {
-    let Some(status) = &deployment.status else { return true };
-    let stuck = status.conditions.iter().flatten().any(|condition| {
-        condition.type_ == "Progressing" && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
-    });
-    let (all, new) = (status.replicas.unwrap_or_default(), status.updated_replicas.unwrap_or_default());
-    let unseen = status.observed_generation < deployment.metadata.generation;
-    !stuck && (unseen || new < all)
-}
-
 /// Keeps a store up to date for as long as the process leads.
 async fn keep<K>(
     name: &'static str,
@@ -313,63 +323,6 @@ where
         }
     }
     name
-}
-
-fn trim_meta<K: Resource>(object: &mut K) {
-    let meta = object.meta_mut();
-    meta.managed_fields = None;
-    meta.annotations = None;
-}
-
-/// Of the spec: where it runs, its ports and CPU requests; of its containers: whether they run. Annotations stay: drains
-/// are noted there.
-fn trim_pod(pod: &mut Pod) {
-    pod.metadata.managed_fields = None;
-    if let Some(spec) = &mut pod.spec {
-        spec.volumes = None;
-        spec.affinity = None;
-        spec.tolerations = None;
-        spec.topology_spread_constraints = None;
-        spec.security_context = None;
-        for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
-            *container = k8s_openapi::api::core::v1::Container {
-                name: std::mem::take(&mut container.name),
-                ports: container.ports.take(),
-                resources: container.resources.take(),
-                restart_policy: container.restart_policy.take(),
-                ..Default::default()
-            };
-        }
-    }
-    if let Some(status) = &mut pod.status {
-        for container in status.container_statuses.iter_mut().flatten() {
-            let (name, state) = (std::mem::take(&mut container.name), container.state.take());
-            *container = ContainerStatus { name, state, ..ContainerStatus::default() };
-        }
-        status.init_container_statuses = None;
-        status.ephemeral_container_statuses = None;
-    }
-}
-
-fn trim_service(service: &mut Service) {
-    trim_meta(service);
-    service.status = None;
-}
-
-fn trim_node(node: &mut PartialObjectMeta<Node>) {
-    node.metadata.managed_fields = None;
-    node.metadata.annotations = None;
-    node.metadata.labels = node.metadata.labels.take().map(|mut labels| {
-        labels.retain(|name, _| name == ZONE);
-        labels
-    });
-}
-
-fn trim_deployment(deployment: &mut Deployment) {
-    trim_meta(deployment);
-    if let Some(spec) = &mut deployment.spec {
-        spec.template = k8s_openapi::api::core::v1::PodTemplateSpec::default();
-    }
 }
 
 #[cfg(test)]
@@ -410,8 +363,9 @@ mod tests {
         writers.slices.apply_watcher_event(&Event::InitDone);
         writers.services.apply_watcher_event(&Event::InitDone);
         writers.nodes.apply_watcher_event(&Event::InitDone);
-        assert!(waiting.try_join_next().is_none(), "the Deployments are missing");
         writers.deployments.apply_watcher_event(&Event::InitDone);
+        assert!(waiting.try_join_next().is_none(), "the ReplicaSets are missing");
+        writers.replica_sets.apply_watcher_event(&Event::InitDone);
         let all = tokio::time::timeout(std::time::Duration::from_secs(60), waiting.join_all()).await;
         assert!(all.is_ok_and(|all| all.iter().all(Result::is_ok)));
     }

@@ -159,7 +159,8 @@ pub enum Isolation {
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
-    /// A rollout without progress for so long is reported as failed. From 10s to 24h.
+    /// A rollout without progress for so long is reported as failed; the `deregistrationDelay` that old replicas may take to
+    /// drain comes on top. From 10s to 24h.
     #[serde(default = "default_progress_deadline")]
     #[schemars(length(max = 20))]
     #[x_kube(validation = duration_between("progressDeadline", "10s", "24h", "600s"))]

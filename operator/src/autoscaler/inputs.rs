@@ -11,9 +11,10 @@ use super::Autoscaler;
 use crate::drain::forwards;
 use crate::pod_metrics::{Known, Sample, cores};
 use crate::registry::{Accepted, ValidReplicaService};
+use crate::revision::is_rolling_out;
 use crate::scale::{Blind, Finding, Replica};
 use crate::targets::{DRAINING, condition};
-use crate::world::{has_ended, is_rolling_out};
+use crate::world::has_ended;
 
 /// A sample whose window ended so long ago says nothing of now.
 const STALE: SignedDuration = SignedDuration::from_secs(90);
@@ -104,9 +105,10 @@ fn blind(service: &ValidReplicaService, known: &Known) -> Option<Blind> {
     }
 }
 
-/// A sample counts when its window began after the replica was ready and warm.
+/// A sample counts when its window began after the replica was ready and warm. What its readiness gate says is no matter:
+/// it serves before the gate opens, and a drain that is cancelled makes it no new replica.
 fn measure(pod: &Pod, sample: &Sample, warmup: Duration, now: Timestamp) -> Replica {
-    let ready = condition(pod, "Ready").filter(|ready| ready.status == "True");
+    let ready = condition(pod, "ContainersReady").filter(|ready| ready.status == "True");
     let since = ready.and_then(|ready| ready.last_transition_time.as_ref());
     let warm = since.and_then(|since| since.0.checked_add(warmup).ok());
     let counts = warm.is_some_and(|warm| sample.from >= warm) && now.duration_since(sample.to) < STALE;
@@ -157,7 +159,8 @@ mod tests {
                 ],
             },
             "status": {"conditions": [
-                {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:10Z"}
+                {"type": "ContainersReady", "status": "True", "lastTransitionTime": "2026-01-01T00:00:10Z"},
+                {"type": "Ready", "status": "False", "lastTransitionTime": "2026-01-01T00:00:30Z"}
             ]},
         }))
         .unwrap()

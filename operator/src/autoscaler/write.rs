@@ -14,7 +14,7 @@ use tracing::{debug, info, warn};
 
 use super::decisions::{DecisionView, Decisions};
 use super::{Autoscaler, Metrics};
-use crate::drain::SCALE_MANAGER;
+use crate::labels::SCALE_MANAGER;
 use crate::registry::{ObjectKey, ValidReplicaService};
 use crate::scale::Decision;
 

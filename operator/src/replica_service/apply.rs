@@ -6,6 +6,7 @@ use evenkeel_crds::v1alpha1::ReplicaService;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
+use serde_json::Value;
 
 use super::build;
 use super::dereference::Found;
@@ -65,7 +66,8 @@ pub async fn apply(
         let budget = build::disruption_budget(valid, &owner);
         outcome.take(applier.apply(&owner, key, &caches.disruption_budgets, &budget).await?);
     }
-    match deployment(valid, context, &owner).await? {
+    let wanted = build::deployment(valid, found, &owner);
+    match deployment(valid, context, &owner, wanted).await? {
         Applied::Done(deployment) => outcome.deployment = Some(deployment),
         Applied::Foreign(message) => outcome.foreign.push(message),
         Applied::Refused(status) => {
@@ -94,9 +96,9 @@ async fn deployment(
     valid: &Valid,
     context: &Context,
     owner: &OwnerReference,
+    wanted: Value,
 ) -> Result<Applied<Deployment>, Error> {
     let (key, applier, store) = (&valid.service.key, &context.applier, &context.caches.deployments);
-    let wanted = build::deployment(valid, owner);
     match applier.find(owner, key, store).await? {
         Err(foreign) => return Ok(Applied::Foreign(foreign)),
         Ok(Some(_)) => {}

@@ -8,6 +8,7 @@ use evenkeel_crds::v1alpha1::ReplicaService;
 use evenkeel_proxy_api::report::Health;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::runtime::reflector::ObjectRef;
@@ -17,9 +18,12 @@ use tokio::time::Instant;
 use crate::apply::is_owned;
 use crate::autoscaler::DecisionView;
 use crate::context::Context;
-use crate::labels::LOAD_BALANCER;
+use crate::labels::{LOAD_BALANCED, LOAD_BALANCER};
 use crate::registry::{Accepted, ObjectKey, TargetSource, ValidTargetGroup};
+use crate::revision::{current_replica_set, replica_set_of};
+use crate::targets::condition;
 use crate::wakes::key;
+use crate::world::has_ended;
 
 /// What there is around a ReplicaService.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +38,8 @@ pub struct Found {
     pub in_flight: Option<u64>,
     /// Replicas that pass the checks of a target group.
     pub healthy: i32,
+    /// Replicas of the current template that never passed.
+    pub failing: Vec<Failing>,
     /// The replicas.
     pub deployment: Option<Arc<Deployment>>,
     /// PodDisruptionBudgets of this namespace that are not ours.
@@ -42,6 +48,15 @@ pub struct Found {
     pub autoscalers: Vec<String>,
     /// The latest decision.
     pub decision: Option<DecisionView>,
+}
+
+/// A replica that proxies check and that never passed, so that Kubernetes does not count it as ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// The target group whose check it does not pass.
+    pub group: String,
+    /// Why, in a sentence.
+    pub why: String,
 }
 
 /// Looks around.
@@ -63,6 +78,7 @@ pub fn dereference(object: &ReplicaService, context: &Context) -> Found {
         deregistration_delay: groups.iter().map(|group| group.deregistration_delay).max(),
         in_flight,
         healthy,
+        failing: failing(&key, &groups, context),
         deployment: caches.deployments.get(&ObjectRef::new(&key.name).within(&key.namespace)),
         budgets: budgets
             .filter(|budget| {
@@ -120,6 +136,30 @@ fn traffic(groups: &[Arc<ValidTargetGroup>], context: &Context) -> (i32, Option<
         }
     }
     (i32::try_from(healthy.len()).unwrap_or(i32::MAX), in_flight)
+}
+
+/// Replicas of the current template that proxies find unhealthy and whose gate was never open.
+fn failing(key: &ObjectKey, groups: &[Arc<ValidTargetGroup>], context: &Context) -> Vec<Failing> {
+    let world = &context.plane.world;
+    let Some(deployment) = world.deployment_of(key) else { return Vec::new() };
+    let sets = world.replica_sets_of(&deployment);
+    let Some(current) = current_replica_set(&deployment, &sets) else { return Vec::new() };
+    let is_new = |pod: &Pod| {
+        replica_set_of(pod) == Some(current) && condition(pod, LOAD_BALANCED).is_none() && !has_ended(pod)
+    };
+    let pods = world.replicas_of(key);
+    let new: Vec<&str> =
+        pods.iter().filter(|pod| is_new(pod)).filter_map(|pod| pod.metadata.uid.as_deref()).collect();
+    let mut failing = Vec::new();
+    for group in groups.iter().filter(|_| !new.is_empty()) {
+        let views = context.plane.reports.targets(&group.key, Instant::now());
+        let views = new.iter().filter_map(|uid| views.get(*uid));
+        failing.extend(views.filter(|view| view.health == Health::Unhealthy).map(|view| Failing {
+            group: group.key.name.clone(),
+            why: format!("{}: {}", view.reason, view.description),
+        }));
+    }
+    failing
 }
 
 /// Names of the load balancers that a policy lets in.

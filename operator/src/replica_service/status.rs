@@ -6,9 +6,9 @@ use k8s_openapi::api::apps::v1::{DeploymentCondition, DeploymentStatus};
 use kube::{Resource, ResourceExt};
 
 use super::apply::Outcome;
-use super::dereference::Found;
+use super::dereference::{Failing, Found};
 use super::validate::Valid;
-use crate::conditions::{Verdict, kind, merge, no, reason, unknown, yes};
+use crate::conditions::{Holds, Verdict, kind, merge, no, reason, unknown, yes};
 use crate::labels::REPLICA_SERVICE;
 use crate::last_accepted::Checked;
 use crate::scale::Finding;
@@ -37,7 +37,7 @@ pub fn status(inputs: &Inputs<'_>, old: &ReplicaServiceStatus, now: Timestamp) -
     let verdicts = [
         Some(accepted(inputs)),
         Some(available(inputs, &deployment)),
-        Some(progressing(&deployment)),
+        Some(progressing(&found.failing, &deployment)),
         Some(able_to_scale(inputs)),
         Some(scaling_active(inputs)),
         decision.map(|decision| finding(kind::SCALING_LIMITED, &decision.scaling_limited)),
@@ -81,8 +81,10 @@ fn accepted(inputs: &Inputs<'_>) -> Verdict {
     yes(kind::ACCEPTED, reason::ACCEPTED, "")
 }
 
+/// A replica that serves counts, although its gate is closed for a moment of a rollout.
 fn available(inputs: &Inputs<'_>, deployment: &DeploymentStatus) -> Verdict {
-    let (ready, min) = (deployment.ready_replicas.unwrap_or(0), inputs.object.spec.scaling.min);
+    let ready = deployment.ready_replicas.unwrap_or(0).max(inputs.found.healthy);
+    let min = inputs.object.spec.scaling.min;
     if ready >= min {
         return yes(kind::AVAILABLE, reason::MINIMUM_AVAILABLE, "");
     }
@@ -100,16 +102,28 @@ fn available(inputs: &Inputs<'_>, deployment: &DeploymentStatus) -> Verdict {
     }
 }
 
-fn progressing(deployment: &DeploymentStatus) -> Verdict {
-    match condition(deployment, "Progressing") {
-        None => unknown(kind::PROGRESSING, reason::PENDING, "the Deployment has not been looked at yet"),
-        Some(condition) => Verdict {
-            kind: kind::PROGRESSING,
-            holds: (condition.status == "True").into(),
-            reason: condition.reason.clone().unwrap_or_else(|| reason::PENDING.into()),
-            message: condition.message.clone().unwrap_or_default(),
-        },
+/// As the Deployment says, and why new replicas do not pass. A Deployment knows only that they are not ready.
+fn progressing(failing: &[Failing], deployment: &DeploymentStatus) -> Verdict {
+    let Some(condition) = condition(deployment, "Progressing") else {
+        return unknown(kind::PROGRESSING, reason::PENDING, "the Deployment has not been looked at yet");
+    };
+    let mut verdict = Verdict {
+        kind: kind::PROGRESSING,
+        holds: (condition.status == "True").into(),
+        reason: condition.reason.clone().unwrap_or_else(|| reason::PENDING.into()),
+        message: condition.message.clone().unwrap_or_default(),
+    };
+    if let Some(Failing { group, why }) = failing.first() {
+        let count = failing.len();
+        verdict.message = format!(
+            "{count} of the new replicas do not pass the checks of the load balancers; in target group {group}: {why}. {}",
+            verdict.message,
+        );
+        if verdict.holds == Holds::False {
+            verdict.reason = reason::NEW_REPLICAS_UNHEALTHY.into();
+        }
     }
+    verdict
 }
 
 fn condition<'a>(deployment: &'a DeploymentStatus, kind: &str) -> Option<&'a DeploymentCondition> {

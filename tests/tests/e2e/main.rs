@@ -7,6 +7,7 @@ mod installation;
 mod listeners;
 mod protocols;
 mod reading;
+mod rollout;
 mod routing;
 mod scaling;
 mod targets;

@@ -1,9 +1,17 @@
+use k8s_openapi::api::apps::v1::ReplicaSet;
 use kube::runtime::watcher::Event;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::fake::{self, Asked, Log};
 use crate::world::Writers;
+
+use crate::drain::{DELETION_COST, LEAVES_FIRST};
+use crate::labels::LOAD_BALANCED;
+use crate::registry::ValidReplicaService;
+use crate::targets::DRAINING;
+use crate::world::may_run;
+use k8s_openapi::api::core::v1::Pod;
 
 struct Fixture {
     drain: Drain,
@@ -14,20 +22,25 @@ struct Fixture {
 /// ReplicaService `api`, of which `desired` are wanted, with a Deployment of `replicas` and these pods.
 fn fixture(desired: i32, replicas: i32, pods: &[(&str, Value)]) -> Fixture {
     let (client, log) = fake::client(|asked: &Asked| {
-        let kind = if asked.what.contains("deployments") { "Deployment" } else { "PartialObjectMetadata" };
-        let version = if kind == "Deployment" { "apps/v1" } else { "meta.k8s.io/v1" };
+        let (kind, version) = match asked.what.as_str() {
+            what if what.contains("deployments") => ("Deployment", "apps/v1"),
+            what if what.ends_with("/status") => ("Pod", "v1"),
+            _ => ("PartialObjectMetadata", "meta.k8s.io/v1"),
+        };
         (200, json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x"}}))
     });
     let (world, mut writers) = World::new();
     let deployment = json!({
         "metadata": {
             "name": "api", "namespace": "default", "uid": "deployment-uid", "generation": 1,
+            "annotations": {"deployment.kubernetes.io/revision": "1"},
             "ownerReferences": [{"apiVersion": "v1", "kind": "ReplicaService", "name": "api", "uid": "uid"}],
         },
         "spec": {"replicas": replicas, "selector": {}, "template": {}},
         "status": {"replicas": replicas, "updatedReplicas": replicas, "observedGeneration": 1},
     });
     writers.deployments.apply_watcher_event(&Event::Apply(serde_json::from_value(deployment).unwrap()));
+    writers.replica_sets.apply_watcher_event(&Event::Apply(replica_set(replicas, replicas)));
     for (name, annotations) in pods {
         writers.replicas.apply_watcher_event(&Event::Apply(pod(name, annotations, "1")));
     }
@@ -42,11 +55,33 @@ fn fixture(desired: i32, replicas: i32, pods: &[(&str, Value)]) -> Fixture {
         world: Arc::new(world),
         registry: Arc::new(registry),
         publisher: Arc::new(publisher),
+        metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
     };
     Fixture { drain, writers, log }
 }
 
+fn replica_set(replicas: i32, ready: i32) -> ReplicaSet {
+    serde_json::from_value(json!({
+        "metadata": {
+            "name": "api-1", "namespace": "default", "uid": "rs",
+            "annotations": {"deployment.kubernetes.io/revision": "1"},
+            "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "Deployment", "name": "api", "uid": "deployment-uid"}
+            ],
+        },
+        "spec": {"replicas": replicas, "selector": {}},
+        "status": {"replicas": replicas, "readyReplicas": ready},
+    }))
+    .unwrap()
+}
+
+/// A pod with an open gate.
 fn pod(name: &str, annotations: &Value, version: &str) -> Pod {
+    let gate = json!({"type": LOAD_BALANCED, "status": "True"});
+    pod_with(name, annotations, version, &[gate, json!({"type": "Ready", "status": "True"})])
+}
+
+fn pod_with(name: &str, annotations: &Value, version: &str, conditions: &[Value]) -> Pod {
     serde_json::from_value(json!({
         "metadata": {
             "name": name, "namespace": "default", "uid": format!("uid-{name}"), "resourceVersion": version,
@@ -55,8 +90,8 @@ fn pod(name: &str, annotations: &Value, version: &str) -> Pod {
                 {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "api-1", "uid": "rs", "controller": true}
             ],
         },
-        "spec": {"nodeName": "n", "containers": []},
-        "status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]},
+        "spec": {"nodeName": "n", "containers": [], "readinessGates": [{"conditionType": LOAD_BALANCED}]},
+        "status": {"phase": "Running", "podIP": "10.0.0.1", "conditions": conditions},
     }))
     .unwrap()
 }
@@ -79,40 +114,64 @@ fn valid(desired: i32) -> ValidReplicaService {
     }
 }
 
+/// The annotations of a pod that was drained and is to go first.
+fn marked() -> Value {
+    json!({DRAINING: "2026-01-01T00:00:00Z", DELETION_COST: LEAVES_FIRST})
+}
+
 fn asked(log: &Log) -> Vec<String> {
     log.lock().drain(..).map(|asked| asked.what).collect()
 }
 
 #[tokio::test]
-async fn a_replica_to_which_nobody_forwards_leaves_in_steps_that_each_show_before_the_next() {
+async fn a_replica_to_which_nobody_forwards_drains_in_steps_that_each_show_before_the_next() {
     let mut fixture = fixture(1, 2, &[("a", json!({})), ("b", json!({}))]);
-    let mut unseen = Unseen::new();
-    assert!(fixture.drain.step(&mut unseen).await);
+    let mut memory = Memory::default();
+    assert!(fixture.drain.step(&mut memory).await);
     let body = fixture.log.lock()[0].body.clone();
     assert_eq!(body["metadata"]["uid"], "uid-a");
     assert!(body["metadata"]["annotations"][DRAINING].is_string());
     assert_eq!(asked(&fixture.log), ["PATCH /api/v1/namespaces/default/pods/a"]);
 
-    fixture.drain.step(&mut unseen).await;
+    fixture.drain.step(&mut memory).await;
     assert_eq!(asked(&fixture.log), [""; 0], "the annotation is not seen yet");
 
     let draining = json!({DRAINING: "2026-01-01T00:00:00Z"});
     fixture.writers.replicas.apply_watcher_event(&Event::Apply(pod("a", &draining, "2")));
-    fixture.drain.step(&mut unseen).await;
+    fixture.drain.step(&mut memory).await;
     assert_eq!(fixture.log.lock()[0].body["metadata"]["annotations"][DELETION_COST], LEAVES_FIRST);
     assert_eq!(asked(&fixture.log), ["PATCH /api/v1/namespaces/default/pods/a"]);
 
-    let marked = json!({DRAINING: "2026-01-01T00:00:00Z", DELETION_COST: LEAVES_FIRST});
-    fixture.writers.replicas.apply_watcher_event(&Event::Apply(pod("a", &marked, "3")));
-    fixture.drain.step(&mut unseen).await;
-    let asked_last = fixture.log.lock()[0].clone();
-    assert_eq!(asked_last.what, "PATCH /apis/apps/v1/namespaces/default/deployments/api");
-    assert_eq!(asked_last.body["spec"], json!({"replicas": 1}));
-    assert_eq!(asked_last.body["metadata"]["uid"], "deployment-uid");
-    assert!(asked_last.query.contains("fieldManager=evenkeel-scale"), "{}", asked_last.query);
+    fixture.writers.replicas.apply_watcher_event(&Event::Apply(pod("a", &marked(), "3")));
+    fixture.drain.step(&mut memory).await;
+    let gate = fixture.log.lock()[0].body["status"]["conditions"][0].clone();
+    assert_eq!((&gate["type"], &gate["status"]), (&json!(LOAD_BALANCED), &json!("False")));
+    assert_eq!(asked(&fixture.log), ["PATCH /api/v1/namespaces/default/pods/a/status"]);
+}
+
+#[tokio::test]
+async fn a_replica_whose_gate_is_shut_is_removed_once_its_replica_set_does_not_count_it() {
+    let mut fixture = fixture(1, 2, &[("b", json!({}))]);
+    let closed = [
+        json!({"type": LOAD_BALANCED, "status": "False", "lastTransitionTime": Timestamp::now().to_string()}),
+        json!({"type": "Ready", "status": "False"}),
+    ];
+    let closed = pod_with("a", &marked(), "4", &closed);
+    fixture.writers.replicas.apply_watcher_event(&Event::Apply(closed));
+    let mut memory = Memory::default();
+    fixture.drain.step(&mut memory).await;
+    assert_eq!(asked(&fixture.log), [""; 0], "it still counts as ready");
+
+    fixture.writers.replica_sets.apply_watcher_event(&Event::Apply(replica_set(2, 1)));
+    fixture.drain.step(&mut memory).await;
+    let scale = fixture.log.lock()[0].clone();
+    assert_eq!(scale.what, "PATCH /apis/apps/v1/namespaces/default/deployments/api");
+    assert_eq!(scale.body["spec"], json!({"replicas": 1}));
+    assert_eq!(scale.body["metadata"]["uid"], "deployment-uid");
+    assert!(scale.query.contains("fieldManager=evenkeel-scale"), "{}", scale.query);
 
     fixture.log.lock().clear();
-    fixture.drain.step(&mut unseen).await;
+    fixture.drain.step(&mut memory).await;
     assert_eq!(asked(&fixture.log), [""; 0], "the Deployment does not show it yet");
 }
 
@@ -122,18 +181,37 @@ async fn a_pod_that_no_scale_removes_is_no_victim() {
     let mut copy = pod("a-copy", &json!({}), "1");
     copy.metadata.owner_references = None;
     fixture.writers.replicas.apply_watcher_event(&Event::Apply(copy));
-    fixture.drain.step(&mut Unseen::new()).await;
+    fixture.drain.step(&mut Memory::default()).await;
     assert_eq!(asked(&fixture.log), ["PATCH /api/v1/namespaces/default/pods/b"]);
 }
 
 #[tokio::test]
 async fn a_new_leader_takes_back_what_was_about_to_go_when_it_is_wanted_again() {
-    let marked = json!({DRAINING: "2026-01-01T00:00:00Z", DELETION_COST: LEAVES_FIRST});
-    let fixture = fixture(3, 2, &[("a", marked), ("b", json!({}))]);
-    fixture.drain.step(&mut Unseen::new()).await;
+    let fixture = fixture(3, 2, &[("a", marked()), ("b", json!({}))]);
+    fixture.drain.step(&mut Memory::default()).await;
     let log = fixture.log.lock();
     assert_eq!(log[0].body["metadata"]["annotations"], json!({DRAINING: null, DELETION_COST: null}));
     assert_eq!(log[1].body["spec"]["replicas"], 3);
+}
+
+#[tokio::test]
+async fn a_gate_opens_with_the_uid_of_its_pod_and_is_written_once() {
+    let mut fixture = fixture(2, 2, &[("a", json!({}))]);
+    let ready = json!({"type": "ContainersReady", "status": "True"});
+    let starting = pod_with("b", &json!({}), "1", std::slice::from_ref(&ready));
+    fixture.writers.replicas.apply_watcher_event(&Event::Apply(starting));
+    let mut memory = Memory::default();
+    fixture.drain.step(&mut memory).await;
+    let body = fixture.log.lock()[0].body.clone();
+    assert_eq!(body["metadata"]["uid"], "uid-b");
+    assert_eq!(body["status"]["conditions"][0]["status"], "True");
+    assert_eq!(asked(&fixture.log), ["PATCH /api/v1/namespaces/default/pods/b/status"]);
+
+    fixture.drain.step(&mut memory).await;
+    let open = pod_with("b", &json!({}), "2", &[ready, json!({"type": LOAD_BALANCED, "status": "True"})]);
+    fixture.writers.replicas.apply_watcher_event(&Event::Apply(open));
+    fixture.drain.step(&mut memory).await;
+    assert_eq!(asked(&fixture.log), [""; 0]);
 }
 
 #[test]
@@ -170,6 +248,6 @@ async fn a_deployment_of_somebody_else_is_left_alone() {
         let service = ValidReplicaService { uid: "another".into(), ..valid(5) };
         accepted.replica_services.insert(service.key.clone(), Arc::new(service)).is_some()
     });
-    assert!(!fixture.drain.step(&mut Unseen::new()).await);
+    assert!(!fixture.drain.step(&mut Memory::default()).await);
     assert!(fixture.log.lock().is_empty());
 }

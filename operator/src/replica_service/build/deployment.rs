@@ -5,7 +5,8 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Map, Value, json};
 
-use crate::labels::{self, REPLICA_SERVICE, RESTARTED_AT};
+use crate::labels::{self, LOAD_BALANCED, REPLICA_SERVICE, RESTARTED_AT};
+use crate::replica_service::dereference::Found;
 use crate::replica_service::validate::Valid;
 
 /// How long a replica goes on after it was told to stop, where its template says nothing: until no proxy sends to it.
@@ -16,8 +17,11 @@ const GRACE_AFTER_SECONDS: u64 = 30;
 const DEFAULT_GRACE_SECONDS: u64 = 30;
 
 /// The Deployment of the replicas, without their number: that belongs to another field manager.
-pub fn deployment(valid: &Valid, owner: &OwnerReference) -> Value {
+///
+/// Old replicas are drained before the rollout gets on: what that may take at most is no lack of progress.
+pub fn deployment(valid: &Valid, found: &Found, owner: &OwnerReference) -> Value {
     let key = &valid.service.key;
+    let progress_deadline = valid.progress_deadline + found.deregistration_delay.unwrap_or_default();
     json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -29,7 +33,7 @@ pub fn deployment(valid: &Valid, owner: &OwnerReference) -> Value {
         },
         "spec": {
             "revisionHistoryLimit": 10,
-            "progressDeadlineSeconds": valid.progress_deadline.as_secs(),
+            "progressDeadlineSeconds": progress_deadline.as_secs(),
             "selector": { "matchLabels": labels::selector(REPLICA_SERVICE, &key.name) },
             "strategy": {
                 "type": "RollingUpdate",
@@ -57,6 +61,7 @@ fn template(valid: &Valid) -> Value {
     }
     if let Some(spec) = template.get_mut("spec").and_then(Value::as_object_mut) {
         pre_stop(spec);
+        readiness_gate(spec);
     }
     template
 }
@@ -98,5 +103,17 @@ fn pre_stop(spec: &mut Map<String, Value>) {
         let grace = spec.get("terminationGracePeriodSeconds").and_then(Value::as_u64);
         let grace = grace.unwrap_or(DEFAULT_GRACE_SECONDS).max(PRE_STOP_SECONDS + GRACE_AFTER_SECONDS);
         spec.insert("terminationGracePeriodSeconds".into(), grace.into());
+    }
+}
+
+/// A replica is ready only once the load balancers let it serve. What is no list stays for the API server to refuse.
+fn readiness_gate(spec: &mut Map<String, Value>) {
+    let gates = spec.entry("readinessGates").or_insert(Value::Null);
+    if gates.is_null() {
+        *gates = json!([]);
+    }
+    let gate = json!({ "conditionType": LOAD_BALANCED });
+    if let Some(gates) = gates.as_array_mut().filter(|gates| !gates.contains(&gate)) {
+        gates.push(gate);
     }
 }

@@ -46,7 +46,7 @@ fn found(balancers: &[&str], former: &[&str]) -> Found {
 #[test]
 fn each_object_is_as_it_was() {
     let (valid, owner) = (valid(&template()), owner("ReplicaService", "api"));
-    golden::check("replica_service/deployment", &deployment(&valid, &owner));
+    golden::check("replica_service/deployment", &deployment(&valid, &found(&["shop"], &[]), &owner));
     golden::check("replica_service/disruption_budget", &disruption_budget(&valid, &owner));
     golden::check(
         "replica_service/network_policy",
@@ -56,7 +56,7 @@ fn each_object_is_as_it_was() {
 
 #[test]
 fn the_number_of_replicas_is_left_to_its_own_manager() {
-    let built = deployment(&valid(&template()), &owner("ReplicaService", "api"));
+    let built = deployment(&valid(&template()), &found(&[], &[]), &owner("ReplicaService", "api"));
     assert_eq!(built.pointer("/spec/replicas"), None);
     assert_eq!(with_replicas(built, 4).pointer("/spec/replicas"), Some(&json!(4)));
 }
@@ -64,7 +64,8 @@ fn the_number_of_replicas_is_left_to_its_own_manager() {
 #[test]
 fn a_container_that_says_nothing_goes_on_for_a_moment() {
     let grace = |spec: Value| {
-        let built = deployment(&valid(&json!({ "spec": spec })), &owner("ReplicaService", "api"));
+        let owner = owner("ReplicaService", "api");
+        let built = deployment(&valid(&json!({ "spec": spec })), &found(&[], &[]), &owner);
         built.pointer("/spec/template/spec/terminationGracePeriodSeconds").cloned()
     };
     let silent = json!([{ "name": "web" }]);
@@ -74,6 +75,32 @@ fn a_container_that_says_nothing_goes_on_for_a_moment() {
     assert_eq!(grace(json!({ "containers": silent, "terminationGracePeriodSeconds": 90 })), Some(json!(90)));
     assert_eq!(grace(json!({ "containers": own, "terminationGracePeriodSeconds": 10 })), Some(json!(10)));
     assert_eq!(grace(json!({ "containers": own })), None);
+}
+
+#[test]
+fn the_readiness_gate_is_added_to_those_of_the_template() {
+    let gates = |gates: Value| {
+        let template = json!({ "spec": { "containers": [{ "name": "web" }], "readinessGates": gates } });
+        let built = deployment(&valid(&template), &found(&[], &[]), &owner("ReplicaService", "api"));
+        built.pointer("/spec/template/spec/readinessGates").cloned().unwrap()
+    };
+    let (ours, other) =
+        (json!({ "conditionType": "evenkeel.dev/load-balanced" }), json!({ "conditionType": "x" }));
+    assert_eq!(gates(Value::Null), json!([ours]));
+    assert_eq!(gates(json!([other])), json!([other, ours]));
+    assert_eq!(gates(json!([ours, other])), json!([ours, other]));
+    assert_eq!(gates(json!("x")), json!("x"), "the API server says what is wrong with it");
+}
+
+#[test]
+fn what_a_drain_may_take_is_no_lack_of_progress() {
+    let delay = Some(std::time::Duration::from_secs(300));
+    for (found, expected) in
+        [(found(&[], &[]), 600), (Found { deregistration_delay: delay, ..Found::default() }, 900)]
+    {
+        let built = deployment(&valid(&template()), &found, &owner("ReplicaService", "api"));
+        assert_eq!(built.pointer("/spec/progressDeadlineSeconds"), Some(&json!(expected)));
+    }
 }
 
 #[test]

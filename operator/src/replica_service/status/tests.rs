@@ -109,6 +109,32 @@ fn a_refused_template_and_a_failed_rollout_are_told_with_the_cluster_s_words() {
 }
 
 #[test]
+fn a_rollout_whose_replicas_do_not_pass_says_what_the_proxies_saw() {
+    let why = "Target.ResponseCodeMismatch: GET / answered 500".to_owned();
+    let failing = vec![Failing { group: "shop".into(), why }; 2];
+    let found = Found { failing, healthy: 2, ..Found::default() };
+    let deployment = |status: &str, reason: &str| {
+        let condition =
+            json!({ "type": "Progressing", "status": status, "reason": reason, "message": "So." });
+        outcome(&json!({ "readyReplicas": 1, "conditions": [condition] }))
+    };
+    for (holds, reason, expected) in [
+        ("True", "ReplicaSetUpdated", "ReplicaSetUpdated"),
+        ("False", "ProgressDeadlineExceeded", reason::NEW_REPLICAS_UNHEALTHY),
+    ] {
+        let status = made(&json!([]), &found, &deployment(holds, reason));
+        assert_eq!(reason_of(&status, "Progressing"), (holds, expected));
+        assert_eq!(reason_of(&status, "Available"), ("True", reason::MINIMUM_AVAILABLE), "two serve");
+        let progressing = status.conditions.iter().find(|condition| condition.type_ == "Progressing");
+        assert_eq!(
+            progressing.unwrap().message,
+            "2 of the new replicas do not pass the checks of the load balancers; in target group shop: \
+             Target.ResponseCodeMismatch: GET / answered 500. So."
+        );
+    }
+}
+
+#[test]
 fn the_last_scaling_of_an_earlier_leader_stays() {
     let object = object(&json!([]));
     let (checked, found, outcome) =

@@ -1,0 +1,164 @@
+//! One template replaces another, and nobody notices.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use evenkeel_crds::v1alpha1::ReplicaService;
+use evenkeel_tests::cluster::{Namespace, with_namespace};
+use evenkeel_tests::conditions::{Conditioned as _, until};
+use evenkeel_tests::fixtures::web;
+use evenkeel_tests::traffic::{Client, Load, Pace, Recorder};
+use futures::StreamExt as _;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use kube::api::Api;
+use kube::runtime::{WatchStreamExt as _, watcher};
+use serde_json::json;
+use tokio_util::task::AbortOnDropHandle;
+
+const REPLICAS: i32 = 3;
+
+/// The replicas, with a variable in their environment.
+fn replicas(ns: &Namespace, name: &str, value: &str) -> Result<ReplicaService> {
+    let mut service = web(&ns.environment.demo_app_image)?;
+    (service.spec.scaling.min, service.spec.scaling.max) = (REPLICAS, 6);
+    let environment = service.spec.template.pointer_mut("/spec/containers/0/env");
+    let environment = environment.and_then(|list| list.as_array_mut()).context("an environment")?;
+    environment.push(json!({"name": name, "value": value}));
+    Ok(service)
+}
+
+/// Waits until all replicas are ready and of the template in which the variable has that value; none where it is absent.
+/// They come one by one, each in its time.
+async fn until_rolled_out(ns: &Namespace, name: &str, value: Option<&str>) -> Result<()> {
+    let deployments: Api<Deployment> = ns.api();
+    for updated in 1..=REPLICAS {
+        until(&deployments, "web", &format!("with {updated} replicas with {name} {value:?}"), |deployment| {
+            let status = deployment.status.as_ref();
+            has(deployment, name, value)
+                && status.is_some_and(|status| status.updated_replicas >= Some(updated))
+        })
+        .await?;
+    }
+    until(&deployments, "web", &format!("rolled out with {name} {value:?}"), |deployment| {
+        let status = deployment.status.clone().unwrap_or_default();
+        let counts = [status.replicas, status.updated_replicas, status.ready_replicas];
+        has(deployment, name, value) && counts == [Some(REPLICAS); 3]
+    })
+    .await
+    .map(drop)
+}
+
+/// Whether the Deployment's status speaks of a template in which the variable has that value.
+fn has(deployment: &Deployment, name: &str, value: Option<&str>) -> bool {
+    let containers = deployment.spec.iter().filter_map(|spec| spec.template.spec.as_ref());
+    let mut variables = containers.flat_map(|spec| &spec.containers).flat_map(|c| c.env.iter().flatten());
+    let found = variables.find(|variable| variable.name == name);
+    let observed = deployment.status.as_ref().and_then(|status| status.observed_generation);
+    found.and_then(|variable| variable.value.as_deref()) == value
+        && observed >= deployment.metadata.generation
+}
+
+/// Replicas' pods as they were when they were first seen to be deleted, by name; watched until dropped.
+struct Departures {
+    pods: Arc<Mutex<BTreeMap<String, Pod>>>,
+    _watch: AbortOnDropHandle<()>,
+}
+
+impl Departures {
+    fn watch(ns: &Namespace) -> Self {
+        let seen = Arc::<Mutex<BTreeMap<String, Pod>>>::default();
+        let (pods, departed) = (ns.api::<Pod>(), seen.clone());
+        let watch = tokio::spawn(async move {
+            let config = watcher::Config::default().labels("evenkeel.dev/replica-service=web");
+            let mut pods = pin!(watcher(pods, config).default_backoff().touched_objects());
+            while let Some(pod) = pods.next().await {
+                let Ok(pod) = pod else { continue };
+                if pod.metadata.deletion_timestamp.is_some() {
+                    let mut departed = departed.lock().unwrap_or_else(PoisonError::into_inner);
+                    departed.entry(pod.name_any()).or_insert(pod);
+                }
+            }
+        });
+        Self { pods: seen, _watch: AbortOnDropHandle::new(watch) }
+    }
+
+    /// Fails unless so many pods were deleted, each of them after it was drained.
+    fn were_drained(&self, count: usize) -> Result<()> {
+        let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
+        ensure!(pods.len() == count, "{} pods were deleted: {:?}", pods.len(), pods.keys());
+        for (name, pod) in pods.iter() {
+            let gate = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+            let gate = gate.into_iter().find(|condition| condition.type_ == "evenkeel.dev/load-balanced");
+            let annotations = pod.annotations();
+            let drained = annotations.contains_key("evenkeel.dev/draining")
+                && annotations.contains_key("controller.kubernetes.io/pod-deletion-cost");
+            ensure!(drained, "{name} was deleted without having been drained: {annotations:?}");
+            ensure!(gate.is_some_and(|gate| gate.status == "False"), "{name} was deleted with its gate open");
+        }
+        Ok(())
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make e2e"]
+async fn a_rollout_under_load_drains_each_old_replica_and_loses_nothing() -> Result<()> {
+    with_namespace("rollout", async |ns| {
+        let port = ns.serve_web(REPLICAS).await?;
+        until_rolled_out(ns, "APP_VERSION", None).await?;
+        let quick = port.load(Pace::Rate(50));
+        let slow = Client::http1(port.url("/slow?s=3"));
+        let slow = Load::start(&slow, Pace::Connections(6), Recorder::default());
+        slow.further(6).await?;
+        let departures = Departures::watch(ns);
+
+        ns.apply(&replicas(ns, "APP_VERSION", "2")?).await?;
+        until_rolled_out(ns, "APP_VERSION", Some("2")).await?;
+        quick.further(50).await?;
+        let tally = quick.succeeded().await?;
+        ensure!(tally.by_replica.len() == 2 * REPLICAS as usize, "not everyone answered: {tally}");
+        slow.succeeded().await?;
+        departures.were_drained(REPLICAS as usize)
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make e2e"]
+async fn replicas_that_never_pass_stop_their_rollout_and_the_old_ones_serve() -> Result<()> {
+    with_namespace("stuck", async |ns| {
+        let port = ns.serve_web(REPLICAS).await?;
+        until_rolled_out(ns, "LISTEN", None).await?;
+        let load = port.load(Pace::Rate(50));
+        let departures = Departures::watch(ns);
+
+        // Where nobody looks for it.
+        let mut broken = replicas(ns, "LISTEN", "0.0.0.0:8081")?;
+        broken.spec.rollout.progress_deadline = Duration::from_secs(10).into();
+        ns.apply(&broken).await?;
+        let stopped = ns
+            .until("web", "stopped in its rollout", |web: &ReplicaService| {
+                web.is_not("Progressing", "NewReplicasUnhealthy")
+            })
+            .await?;
+        let message = stopped.condition("Progressing").map(|c| c.message.clone()).unwrap_or_default();
+        ensure!(message.contains("Target.FailedHealthChecks"), "not what the proxies saw: {message}");
+        ensure!(stopped.is("Available"), "{:?}", stopped.status);
+        load.further(50).await?;
+        departures.were_drained(0)?;
+
+        let mut sound = web(&ns.environment.demo_app_image)?;
+        (sound.spec.scaling.min, sound.spec.scaling.max) = (REPLICAS, 6);
+        ns.apply(&sound).await?;
+        until_rolled_out(ns, "LISTEN", None).await?;
+        load.further(50).await?;
+        let tally = load.succeeded().await?;
+        ensure!(tally.by_replica.len() == REPLICAS as usize, "another replica answered: {tally}");
+        Ok(())
+    })
+    .await
+}
