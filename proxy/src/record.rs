@@ -47,7 +47,7 @@ pub(crate) struct Record {
     /// Bytes of the answer's body.
     pub(crate) sent_bytes: u64,
     over: bool,
-    _in_flight: Present,
+    in_flight: Option<Present>,
 }
 
 /// What the access log wants to know of a request's head.
@@ -84,7 +84,7 @@ impl Described {
 impl Record {
     /// A request whose head has just arrived.
     pub(crate) fn begin(listening: Arc<Listening>) -> Self {
-        let in_flight = Present::count(&listening.metrics.in_flight);
+        let in_flight = Some(Present::count(&listening.metrics.in_flight));
         Self {
             listening,
             began: Instant::now(),
@@ -101,7 +101,7 @@ impl Record {
             received_bytes: 0,
             sent_bytes: 0,
             over: false,
-            _in_flight: in_flight,
+            in_flight,
         }
     }
 
@@ -185,6 +185,7 @@ impl Record {
         if let Some(picked) = self.picked.take() {
             picked.finish(outcome, self.latency);
         }
+        self.in_flight = None;
     }
 
     fn settle(&mut self, ended: Option<Reason>) {

@@ -227,7 +227,8 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let mut bytes = std::mem::take(&mut self.bytes);
-        if (1..=SMALL).contains(&bytes.capacity()) {
+        // Room grows by doubling: a head and what is gathered behind it fit in twice their size.
+        if (1..=2 * SMALL).contains(&bytes.capacity()) {
             bytes.clear();
             KEPT.with_borrow_mut(|kept| {
                 if kept.scratch.len() < KEPT_SMALL {

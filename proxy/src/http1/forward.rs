@@ -27,14 +27,14 @@ impl Session<'_> {
     /// Passes a request on, and its answer back.
     pub(super) async fn forward(
         &mut self,
-        mut upload: Upload,
+        upload: &mut Upload,
         (method, terms): (&Method, Terms),
-        mut request: Request<'_>,
+        request: &mut Request<'_>,
     ) -> After {
         if !request.record.pick_first() {
             request.record.reason = Some(Reason::NoTarget);
-            let rest = upload.into_rest(&mut self.client);
-            return self.reply_over(&Answer::error(Reason::NoTarget), terms, rest, request).await;
+            let rest = upload.rest(&mut self.client);
+            return self.reply(&Answer::error(Reason::NoTarget), terms, rest, request).await;
         }
         let mut fresh = false;
         loop {
@@ -45,11 +45,11 @@ impl Session<'_> {
             };
             let target = match connect(&endpoint, fresh).await {
                 Ok(connected) => connected,
-                Err(reason) if self.goes_elsewhere(reason, method, &upload, &mut request) => continue,
+                Err(reason) if self.goes_elsewhere(reason, method, upload, request) => continue,
                 Err(reason) => return self.fail(reason, request).await,
             };
             upload.begin(method.is_idempotent());
-            let attempt = self.attempt(&endpoint, target, (&mut upload, terms), &mut request).await;
+            let attempt = self.attempt(&endpoint, target, (upload, terms), request).await;
             let Err(reason) = attempt.result else {
                 return self.complete(&endpoint, attempt, upload, request).await;
             };
@@ -118,18 +118,18 @@ impl Session<'_> {
         &mut self,
         endpoint: &Endpoint,
         attempt: Attempt,
-        upload: Upload,
-        request: Request<'_>,
+        upload: &mut Upload,
+        request: &mut Request<'_>,
     ) -> After {
         let Attempt { download, target, .. } = attempt;
         if download.is_reusable() && upload.is_sent() && !endpoint.cell.draining() {
             endpoint.idle.put(target, Instant::now());
         }
-        drop(request);
+        request.over();
         if upload.is_sent() {
             return if download.keeps_client() { After::GoOn } else { After::End };
         }
-        let rest = upload.into_rest(&mut self.client);
+        let rest = upload.rest(&mut self.client);
         if download.keeps_client() && self.swallow(rest).await {
             return After::GoOn;
         }
@@ -138,7 +138,7 @@ impl Session<'_> {
     }
 
     /// The attempt broke, and there is no other.
-    async fn broke(&mut self, reason: Reason, download: &Download, request: Request<'_>) -> After {
+    async fn broke(&mut self, reason: Reason, download: &Download, request: &mut Request<'_>) -> After {
         if reason == Reason::ClientClosed {
             return After::End;
         }
@@ -152,11 +152,11 @@ impl Session<'_> {
     }
 
     /// Tells the client why there is no answer.
-    async fn fail(&mut self, reason: Reason, mut request: Request<'_>) -> After {
+    async fn fail(&mut self, reason: Reason, request: &mut Request<'_>) -> After {
         let answer = Answer::error(reason);
         request.record.status = Some(reason.status());
         request.record.sent_bytes = answer.body.len() as u64;
-        drop(request);
+        request.over();
         self.reject(reason).await;
         After::End
     }

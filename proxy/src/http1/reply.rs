@@ -9,30 +9,19 @@ use tokio::time::Instant;
 
 use super::buffer::Scratch;
 use super::exchange::Terms;
-use super::message::{Body, Framing, rewrite};
+use super::message::{Body, rewrite};
 use super::session::{After, Request, Session};
 use crate::answer::{Answer, PATIENCE, SERVER, SWALLOWED};
 use crate::errors::Reason;
 
 impl Session<'_> {
-    /// Answers a request.
+    /// Answers a request of whose body this is left. A client that waits to be asked for it is not asked.
     pub(super) async fn reply(
         &mut self,
         answer: &Answer<'_>,
         terms: Terms,
-        framing: Framing,
-        request: Request<'_>,
-    ) -> After {
-        self.reply_over(answer, terms, Body::new(framing), request).await
-    }
-
-    /// Answers a request of whose body this is left. A client that waits to be asked for it is not asked.
-    pub(super) async fn reply_over(
-        &mut self,
-        answer: &Answer<'_>,
-        terms: Terms,
         rest: Body,
-        mut request: Request<'_>,
+        request: &mut Request<'_>,
     ) -> After {
         request.record.status = Some(answer.status);
         let clean = rest.is_done() || (!terms.expects_continue && self.swallow(rest).await);
@@ -47,7 +36,7 @@ impl Session<'_> {
             request.record.reason = Some(Reason::ClientClosed);
             return After::End;
         }
-        drop(request);
+        request.over();
         if !clean {
             self.linger().await;
         }

@@ -13,7 +13,7 @@ use tokio_util::sync::WaitForCancellationFuture;
 
 use super::client::Client;
 use super::exchange::Upload;
-use super::message::{HeadScan, Refusal, empty_lines};
+use super::message::{Body, HeadScan, Refusal, empty_lines};
 use super::order::{Deed, Desk};
 use super::timer::Timer;
 use crate::access_log::AccessLog;
@@ -47,9 +47,16 @@ pub(super) struct Request<'s> {
     client: SocketAddr,
 }
 
+impl Request<'_> {
+    /// Records the request, before it is dropped: what is left to do is of the connection.
+    pub(super) fn over(&mut self) {
+        self.record.finish(None, self.log, self.client);
+    }
+}
+
 impl Drop for Request<'_> {
     fn drop(&mut self) {
-        self.record.finish(None, self.log, self.client);
+        self.over();
     }
 }
 
@@ -156,14 +163,16 @@ impl<'s> Session<'s> {
             }
         };
         let client = self.client.connection.client;
-        let request = Request { record, log: &self.shared.access_log, client };
+        let mut request = Request { record, log: &self.shared.access_log, client };
         self.client.inbound.consume(length);
         order.terms.keep_alive &= !self.port.is_leaving();
         match order.deed {
-            Deed::Answer(answer) => self.reply(&answer, order.terms, order.framing, request).await,
+            Deed::Answer(answer) => {
+                self.reply(&answer, order.terms, Body::new(order.framing), &mut request).await
+            }
             Deed::Forward(head) => {
-                let upload = Upload::new(head, order.framing);
-                self.forward(upload, (&order.method, order.terms), request).await
+                let mut upload = Upload::new(head, order.framing);
+                self.forward(&mut upload, (&order.method, order.terms), &mut request).await
             }
         }
     }

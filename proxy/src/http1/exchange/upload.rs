@@ -108,9 +108,9 @@ impl Upload {
     }
 
     /// The rest of the body, for whoever wants to read over it. Some of it may have been looked at already.
-    pub(in crate::http1) fn into_rest(self, client: &mut Client) -> Body {
-        client.inbound.consume(self.ready + self.gap);
-        self.body
+    pub(in crate::http1) fn rest(&mut self, client: &mut Client) -> Body {
+        client.inbound.consume(std::mem::take(&mut self.ready) + std::mem::take(&mut self.gap));
+        std::mem::replace(&mut self.body, Body::Done)
     }
 
     /// Goes on as far as it goes; whether that was anywhere.
