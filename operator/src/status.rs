@@ -169,6 +169,20 @@ impl Pace {
 mod tests {
     use super::*;
 
+    #[test]
+    fn the_cache_counts_once_it_is_ahead_of_what_was_written_last() {
+        for (cached, written, newer) in [
+            (Some("10"), "9", true),
+            (Some("9"), "9", false),
+            (Some("9"), "10", false),
+            (None, "9", false),
+            (Some("opaque"), "9", false),
+        ] {
+            let meta = ObjectMeta { resource_version: cached.map(Into::into), ..ObjectMeta::default() };
+            assert_eq!(is_newer(&meta, written), newer, "{cached:?} {written}");
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_flapping_object_is_written_every_five_seconds_after_a_short_burst() {
         let start = Instant::now();

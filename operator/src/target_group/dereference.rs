@@ -125,3 +125,37 @@ fn health(target: &Target, view: Option<&TargetView>) -> TargetHealth {
         since: view.map(|view| view.since.to_string()).unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_port_by_name_is_one_that_a_container_of_the_template_names() {
+        let containers =
+            json!([{"name": "web", "ports": [{"name": "http", "containerPort": 8080}]}, {"name": "bare"}]);
+        let init = json!([{"name": "sidecar", "ports": [{"name": "admin", "containerPort": 9000}]}]);
+        let service = json!({
+            "apiVersion": "evenkeel.dev/v1alpha1", "kind": "ReplicaService", "metadata": {"name": "api"},
+            "spec": {
+                "template": {"spec": {"containers": containers, "initContainers": init}},
+                "scaling": {"min": 1, "max": 2},
+            },
+        });
+        let service: Guarded<ReplicaService> = serde_json::from_value(service).unwrap();
+        let named = |port: &str| names_port(&service, &IntOrString::String(port.into()));
+        assert!(named("http") && named("admin"));
+        assert!(!named("https"));
+        assert!(names_port(&service, &IntOrString::Int(1)), "a number needs no name");
+    }
+
+    #[test]
+    fn only_an_external_name_has_no_endpoints_of_its_own() {
+        for (kind, external) in [("ExternalName", true), ("ClusterIP", false)] {
+            let service = serde_json::from_value(json!({"metadata": {}, "spec": {"type": kind}})).unwrap();
+            assert_eq!(is_external(&service), external, "{kind}");
+        }
+    }
+}
