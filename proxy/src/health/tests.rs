@@ -180,7 +180,9 @@ async fn others_are_picked_before_a_suspect_until_a_check_passes() {
         picks
     };
     let endpoints = group.current_endpoints();
-    endpoints.iter().for_each(|endpoint| endpoint.cell.suspect());
+    for endpoint in &endpoints {
+        endpoint.cell.suspect();
+    }
     assert_eq!(picks(), [(1, 4), (2, 4), (3, 4)].into(), "a suspect is better than nobody");
     endpoints[2].cell.trust();
     assert_eq!(picks(), [(3, 12)].into());
