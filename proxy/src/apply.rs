@@ -20,6 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::group::{Group, Settings};
 use crate::metrics::Metrics;
+use crate::signs;
 use crate::table::{Groups, Table};
 
 /// What is in force: the table, and the groups that it leads to.
@@ -88,6 +89,16 @@ pub async fn sweep(core: Arc<Core>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         core.sweep(ticks.tick().await);
+    }
+}
+
+/// Looks again and again whether targets answer. Ends never.
+pub async fn look(core: Arc<Core>) {
+    let mut ticks = interval(signs::LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        core.groups().iter().for_each(|group| group.look());
     }
 }
 

@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::signs::Signs;
+
 /// The state of one target of one group. Aligned, so that two targets never share a cache line.
 #[derive(Debug, Default)]
 #[repr(align(64))]
@@ -16,10 +18,11 @@ pub struct Cell {
     in_flight: AtomicU32,
     draining: AtomicBool,
     closing: AtomicBool,
-    suspect: AtomicBool,
     health: AtomicU8,
     completed: AtomicU64,
     failed: AtomicU64,
+    /// What requests tell of it.
+    pub(crate) signs: Signs,
     closed: Notify,
     drain: Mutex<Option<Drain>>,
     verdict: Mutex<Verdict>,
@@ -101,20 +104,10 @@ impl Cell {
         self.draining.load(Ordering::SeqCst)
     }
 
-    /// There was no connection to it: until a check passes, others are picked before it.
-    pub(crate) fn suspect(&self) {
-        self.suspect.store(true, Ordering::Relaxed);
-    }
-
-    /// A check has passed.
-    pub(crate) fn trust(&self) {
-        self.suspect.store(false, Ordering::Relaxed);
-    }
-
     /// Whether others are picked before it.
     #[inline]
     pub fn is_suspect(&self) -> bool {
-        self.suspect.load(Ordering::Relaxed)
+        self.signs.is_suspect()
     }
 
     /// What checks say.

@@ -5,11 +5,10 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
-use evenkeel_proxy_api::report::{Health, LATENCY_BOUNDS};
+use evenkeel_proxy_api::report::Health;
 use evenkeel_proxy_api::snapshot::{Algorithm, HealthCheck, Target, TargetGroup, TargetProtocol};
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -18,6 +17,11 @@ use crate::balance::Lineup;
 use crate::cells::{Cell, Verdict};
 use crate::idle::IdleConnections;
 use crate::retry::Budget;
+use crate::signs::{Doubt, Look, Pace, silent};
+
+mod stats;
+
+pub use stats::GroupStats;
 
 /// A target as a snapshot describes it, and its cell.
 #[derive(Debug)]
@@ -39,6 +43,15 @@ impl Endpoint {
     pub fn id(&self) -> &str {
         &self.target.id
     }
+
+    /// Others are picked before it from now on.
+    pub(crate) fn suspect(&self, doubt: Doubt) {
+        if self.cell.signs.suspect(doubt) {
+            self.stats.count_suspicion();
+            let (target, address) = (self.id(), self.address);
+            tracing::info!(%target, %address, ?doubt, "others are picked before the target until it answers or a check passes");
+        }
+    }
 }
 
 /// A target group.
@@ -48,6 +61,7 @@ pub struct Group {
     lineup: ArcSwap<Lineup>,
     stats: Arc<GroupStats>,
     budget: Budget,
+    pace: Mutex<Pace>,
     members: Mutex<Members>,
 }
 
@@ -86,6 +100,7 @@ impl Group {
             lineup: ArcSwap::from_pointee(Lineup::default()),
             stats: Arc::default(),
             budget: Budget::default(),
+            pace: Mutex::default(),
             members: Mutex::default(),
         }
     }
@@ -114,8 +129,11 @@ impl Group {
     /// Takes a retry from the budget, if there is one left; either is counted. `now` is counted from the proxy's start.
     pub fn grants_retry(&self, now: Duration) -> bool {
         let granted = self.budget.withdraw(now);
-        let count = if granted { &self.stats.retries } else { &self.stats.retries_over_budget };
-        count.fetch_add(1, Ordering::Relaxed);
+        if granted {
+            self.stats.count_retry();
+        } else {
+            self.stats.count_retry_over_budget();
+        }
         granted
     }
 
@@ -210,84 +228,25 @@ impl Group {
         members.retired.retain(|gone| gone.cell.in_flight() > 0);
     }
 
+    /// Looks whether its targets answer. Those that do not while others do are suspects from now on.
+    pub(crate) fn look(&self) {
+        let usual = {
+            let mut pace = self.pace.lock();
+            pace.look(self.stats.answers(), self.stats.latency_sum());
+            pace.usual()
+        };
+        let lineup = self.lineup();
+        let looks: Vec<Look> = lineup.endpoints().iter().map(|endpoint| endpoint.cell.signs.look()).collect();
+        for endpoint in silent(&looks, usual).filter_map(|index| lineup.endpoints().get(index)) {
+            endpoint.suspect(Doubt::Silent);
+        }
+    }
+
     /// Makes the lineup anew, if it differs.
     fn line_up(&self, members: &Members) {
         let current = self.lineup.load();
         if let Some(next) = current.next(members.settings.algorithm, &members.endpoints) {
             self.lineup.store(Arc::new(next));
         }
-    }
-}
-
-/// Counts of a group since this proxy knows it.
-#[derive(Debug, Default)]
-pub struct GroupStats {
-    requests: AtomicU64,
-    no_target: AtomicU64,
-    retries: AtomicU64,
-    retries_over_budget: AtomicU64,
-    connect_failures: AtomicU64,
-    latency: [AtomicU64; LATENCY_BOUNDS.len() + 1],
-    latency_micros: AtomicU64,
-}
-
-impl GroupStats {
-    #[inline]
-    pub(crate) fn count_request(&self) {
-        self.requests.fetch_add(1, Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn count_no_target(&self) {
-        self.no_target.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Counts an attempt to connect to a target that failed.
-    pub(crate) fn count_connect_failure(&self) {
-        self.connect_failures.fetch_add(1, Ordering::Relaxed);
-    }
-
-    #[inline]
-    pub(crate) fn count_latency(&self, latency: Duration) {
-        let bucket = LATENCY_BOUNDS.partition_point(|bound| *bound < latency);
-        if let Some(count) = self.latency.get(bucket) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        self.latency_micros.fetch_add(latency.as_micros() as u64, Ordering::Relaxed);
-    }
-
-    /// Requests, retries not counted.
-    pub fn requests(&self) -> u64 {
-        self.requests.load(Ordering::Relaxed)
-    }
-
-    /// Of these, those that found no target.
-    pub fn no_target(&self) -> u64 {
-        self.no_target.load(Ordering::Relaxed)
-    }
-
-    /// Attempts beyond a request's first.
-    pub fn retries(&self) -> u64 {
-        self.retries.load(Ordering::Relaxed)
-    }
-
-    /// Retries that would have been safe but were beyond the budget.
-    pub fn retries_over_budget(&self) -> u64 {
-        self.retries_over_budget.load(Ordering::Relaxed)
-    }
-
-    /// Attempts to connect to a target that failed.
-    pub fn connect_failures(&self) -> u64 {
-        self.connect_failures.load(Ordering::Relaxed)
-    }
-
-    /// Sum of the requests' times to the response head.
-    pub fn latency_sum(&self) -> Duration {
-        Duration::from_micros(self.latency_micros.load(Ordering::Relaxed))
-    }
-
-    /// Requests by time to the response head: one count for each of [`LATENCY_BOUNDS`], and one for the slower ones.
-    pub fn latency(&self) -> Vec<u64> {
-        self.latency.iter().map(|count| count.load(Ordering::Relaxed)).collect()
     }
 }

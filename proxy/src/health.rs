@@ -180,7 +180,7 @@ impl Shared {
         let (state, verdict) = &mut *guard;
         let before = state.health();
         if outcome.is_ok() {
-            self.subscribers.lock().iter().for_each(|(_, endpoint)| endpoint.cell.trust());
+            self.subscribers.lock().iter().for_each(|(_, endpoint)| endpoint.cell.signs.trust());
         }
         if outcome.is_ok() || failures_count {
             state.observe(outcome.is_ok(), &self.key.check);

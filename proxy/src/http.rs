@@ -42,8 +42,6 @@ mod upstream_peer;
 mod upstream_request;
 mod view;
 
-pub use upstream_peer::CONNECT_TIMEOUT;
-
 use context::Scope;
 use hooks::Hooks;
 

@@ -4,6 +4,7 @@
 //! snapshot ──► apply ──► table (listeners, rules)   ┐
 //!                   └──► groups (targets, cells)    ├── read by each request: route → action → pick → finish
 //!              health ──► cells ──► lineups         ┘
+//!            signs ──► cells: others are picked before a suspect
 //! cells, groups ──► load ──► report
 //! ```
 
@@ -15,6 +16,7 @@ pub mod apply;
 pub mod args;
 pub mod balance;
 pub mod cells;
+mod connect;
 pub mod control;
 pub mod drain;
 pub mod errors;
@@ -34,6 +36,7 @@ mod record;
 pub mod request;
 pub mod retry;
 pub mod route;
+mod signs;
 pub mod snapshot_file;
 pub mod stream;
 pub mod table;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::Parser;
 use evenkeel_proxy::admin;
-use evenkeel_proxy::apply::sweep;
+use evenkeel_proxy::apply::{look, sweep};
 use evenkeel_proxy::args::Args;
 use evenkeel_proxy::control::Control;
 use evenkeel_proxy::control::dial::TlsDial;
@@ -61,6 +61,7 @@ async fn serve(args: &Args, proxy: &Proxy) -> anyhow::Result<()> {
     tokio::spawn(admin::serve(socket, Arc::clone(&proxy.admin)));
     tokio::spawn(health::run(Arc::clone(&proxy.core), NetworkProbe, fastrand::Rng::new()));
     tokio::spawn(sweep(Arc::clone(&proxy.core)));
+    tokio::spawn(look(Arc::clone(&proxy.core)));
     let patience = Patience { termination_wait: args.termination_wait, drain_timeout: args.drain_timeout };
     let serving = async {
         signals.next().await;

@@ -3,12 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::errors::Reason;
 use crate::group::{Endpoint, Group};
+use crate::signs::Doubt;
 
-/// A target that was picked; counted as in flight until this is dropped or finished.
+/// A target that was picked; counted as in flight until this is dropped or finished, and as waiting until its answer comes.
 #[derive(Debug)]
 pub struct Picked {
     endpoint: Arc<Endpoint>,
+    waiting: bool,
+    /// The target's signs of life when it was picked.
+    answers: u32,
 }
 
 /// Why no target could be picked.
@@ -63,7 +68,7 @@ fn find(group: &Group, tried: &[Arc<Endpoint>]) -> Result<Picked, NoTarget> {
         match trusted.or_else(|| lineup.choose(is_out)) {
             // Draining began between the look and the count: choose again.
             Some(endpoint) if !endpoint.cell.admit() => {}
-            Some(endpoint) => return Ok(Picked { endpoint: Arc::clone(endpoint) }),
+            Some(endpoint) => return Ok(Picked::new(Arc::clone(endpoint))),
             // The lineup changed under our eyes: look at the new one.
             None if !Arc::ptr_eq(&lineup, &group.lineup()) => {}
             None if lineup.endpoints().is_empty() || tried.is_empty() => return Err(NoTarget::NoneInService),
@@ -72,16 +77,44 @@ fn find(group: &Group, tried: &[Arc<Endpoint>]) -> Result<Picked, NoTarget> {
     }
 }
 
+/// Whether there is another target for which nothing speaks against it: neither tried, nor draining, nor a suspect.
+pub(crate) fn has_other(group: &Group, tried: &[Arc<Endpoint>], current: &Endpoint) -> bool {
+    let is = |endpoint: &Endpoint, other: &Endpoint| Arc::ptr_eq(&endpoint.cell, &other.cell);
+    group.lineup().endpoints().iter().any(|endpoint| {
+        let used = is(endpoint, current) || tried.iter().any(|tried| is(endpoint, tried));
+        !used && !endpoint.cell.draining() && !endpoint.cell.is_suspect()
+    })
+}
+
 impl Picked {
+    fn new(endpoint: Arc<Endpoint>) -> Self {
+        endpoint.cell.signs.ask();
+        let answers = endpoint.cell.signs.answers();
+        Self { endpoint, waiting: true, answers }
+    }
+
     /// The target. Keep a clone to say at the next pick that it was tried.
     pub fn endpoint(&self) -> &Arc<Endpoint> {
         &self.endpoint
     }
 
-    /// There was no connection to the target.
-    pub fn failed_to_connect(&self) {
-        self.endpoint.cell.suspect();
+    /// The head of the answer has come (or the connection, for TCP).
+    #[inline]
+    pub fn answered(&mut self) {
+        if std::mem::take(&mut self.waiting) {
+            self.endpoint.cell.signs.answer();
+        }
+    }
+
+    /// There was no connection to the target, for this reason. When none came in time though the target answered others
+    /// meanwhile, a packet was lost, or more came at once than it accepts: it does not hang.
+    pub fn failed_to_connect(&self, reason: Reason) {
         self.endpoint.stats.count_connect_failure();
+        if reason != Reason::ConnectTimeout {
+            self.endpoint.suspect(Doubt::Unreachable);
+        } else if self.endpoint.cell.signs.answers() == self.answers {
+            self.endpoint.suspect(Doubt::Silent);
+        }
     }
 
     /// Waits until the target's drain has reached its limit: then close what is left.
@@ -101,6 +134,9 @@ impl Picked {
 
 impl Drop for Picked {
     fn drop(&mut self) {
+        if self.waiting {
+            self.endpoint.cell.signs.give_up();
+        }
         self.endpoint.cell.leave();
     }
 }

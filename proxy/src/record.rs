@@ -12,9 +12,9 @@ use crate::errors::Reason;
 use crate::group::{Endpoint, Group};
 use crate::listeners::Listening;
 use crate::metrics::Present;
-use crate::pick::{Outcome, Picked, pick};
+use crate::pick::{Outcome, Picked, has_other, pick};
 use crate::request::RequestView;
-use crate::retry::{Body, Failure, MAX_ATTEMPTS, may_resend};
+use crate::retry::{Body, CONNECT_HURRY, CONNECT_TIMEOUT, Failure, MAX_ATTEMPTS, may_resend};
 use crate::stream::Connection;
 
 /// A request under way.
@@ -124,6 +124,9 @@ impl Record {
     pub(crate) fn answered(&mut self, status: u16) {
         self.status = Some(status);
         self.latency = self.attempt_began.map(|began| began.elapsed());
+        if let Some(picked) = &mut self.picked {
+            picked.answered();
+        }
     }
 
     /// Whether the request may be sent again; if so, that is counted. `now` is counted from the proxy's start.
@@ -131,13 +134,30 @@ impl Record {
         if self.attempts >= MAX_ATTEMPTS || !may_resend(failure, method, body) {
             return false;
         }
-        self.group.as_ref().is_some_and(|group| group.grants_retry(now))
+        let Some(group) = &self.group else { return false };
+        if failure == Failure::Connect && self.has_other() {
+            group.stats().count_retry();
+            return true;
+        }
+        group.grants_retry(now)
+    }
+
+    /// How long a connection to the picked target is waited for.
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        let last = self.attempts >= MAX_ATTEMPTS;
+        if !last && self.has_other() { CONNECT_HURRY } else { CONNECT_TIMEOUT }
+    }
+
+    /// Whether there is another target for which nothing speaks against it.
+    fn has_other(&self) -> bool {
+        let (Some(group), Some(picked)) = (&self.group, &self.picked) else { return false };
+        has_other(group, &self.tried, picked.endpoint())
     }
 
     /// There was no connection to the target, for this reason.
     pub(crate) fn not_connected(&mut self, reason: Reason) {
         if let Some(picked) = &self.picked {
-            picked.failed_to_connect();
+            picked.failed_to_connect(reason);
         }
         self.reason = Some(reason);
     }

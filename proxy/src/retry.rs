@@ -2,7 +2,8 @@
 //!
 //! A retry must never double what a request does, and never double an outage's load. The first is decided by
 //! [`may_resend`], the second by a [`Budget`] as in Envoy (20 % of the requests, but at least 3) and Linkerd (20 %, but at
-//! least 10/s).
+//! least 10/s). A request that goes to another target because there was no connection needs no budget as long as there is
+//! one for which nothing speaks against it: no target has done any work for it.
 
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,6 +15,14 @@ pub const MAX_KEPT_BODY: usize = 64 * 1024;
 
 /// Attempts in all, the first included.
 pub const MAX_ATTEMPTS: u32 = 4;
+
+/// No connection after so long is a failure. Within a cluster a connection takes less than a millisecond, unless the
+/// target's queue is full or a packet is lost: then the kernel tries again after one second, and that attempt must still
+/// count.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where another target is left the request goes there after so long: nothing of it was sent, so that costs nothing.
+pub const CONNECT_HURRY: Duration = Duration::from_millis(250);
 
 /// How an attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,14 +10,15 @@ use tokio::net::TcpStream;
 
 use crate::access_log::Entry;
 use crate::action::Action;
+use crate::connect::connect;
 use crate::errors::Reason;
 use crate::group::Group;
-use crate::http::{CONNECT_TIMEOUT, Shared};
+use crate::http::Shared;
 use crate::listeners::Listening;
 use crate::metrics::Present;
-use crate::pick::{Outcome, Picked, pick};
+use crate::pick::{Outcome, Picked, has_other, pick};
 use crate::record::milliseconds;
-use crate::retry::MAX_ATTEMPTS;
+use crate::retry::{CONNECT_HURRY, CONNECT_TIMEOUT, MAX_ATTEMPTS};
 use crate::stream::{ClientStream, Connection, silent};
 
 /// Bytes read at once, in each direction.
@@ -100,22 +101,26 @@ impl TcpCarrier {
         let mut reason = Reason::NoTarget;
         group.budget().deposit();
         while session.attempts < MAX_ATTEMPTS {
-            let Ok(picked) = pick(group, &tried) else { return Err(reason) };
+            let Ok(mut picked) = pick(group, &tried) else { return Err(reason) };
             let endpoint = Arc::clone(picked.endpoint());
             session.attempts += 1;
             session.target = Some(endpoint.address);
+            let hurry = session.attempts < MAX_ATTEMPTS && has_other(group, &tried, &endpoint);
+            let timeout = if hurry { CONNECT_HURRY } else { CONNECT_TIMEOUT };
             let began = Instant::now();
-            match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(endpoint.address)).await {
-                Ok(Ok(target)) => {
+            match connect(endpoint.address, timeout).await {
+                Ok(target) => {
+                    picked.answered();
                     session.latency = Some(began.elapsed());
                     return Ok((target, picked));
                 }
-                Ok(Err(_)) => reason = Reason::ConnectFailed,
-                Err(_) => reason = Reason::ConnectTimeout,
+                Err(failed) => reason = failed,
             }
-            picked.failed_to_connect();
+            picked.failed_to_connect(reason);
             picked.finish(Outcome::Failed, None);
-            if !group.grants_retry(self.shared.started.elapsed()) {
+            if has_other(group, &tried, &endpoint) {
+                group.stats().count_retry();
+            } else if !group.grants_retry(self.shared.started.elapsed()) {
                 break;
             }
             tried.push(endpoint);
@@ -160,7 +165,6 @@ async fn relay(
     timeout: Duration,
     picked: &Picked,
 ) -> Option<Reason> {
-    let _ = target.set_nodelay(true);
     tokio::select! {
         copied = copy_bidirectional_with_sizes(&mut client, &mut target, BUFFER, BUFFER) => match copied {
             Ok(_) => None,

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::pick::pick;
+use crate::signs::Doubt;
 
 /// A network in which ports answer as they are told to, and which remembers who was asked when.
 #[derive(Clone, Default)]
@@ -181,10 +182,10 @@ async fn others_are_picked_before_a_suspect_until_a_check_passes() {
     };
     let endpoints = group.current_endpoints();
     for endpoint in &endpoints {
-        endpoint.cell.suspect();
+        endpoint.cell.signs.suspect(Doubt::Unreachable);
     }
     assert_eq!(picks(), [(1, 4), (2, 4), (3, 4)].into(), "a suspect is better than nobody");
-    endpoints[2].cell.trust();
+    endpoints[2].cell.signs.trust();
     assert_eq!(picks(), [(3, 12)].into());
     scene.network.set_broken(1, Some(Failure::Status(503)));
     pass(Duration::from_secs(11)).await;

@@ -7,6 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora_core::connectors::L4Connect;
@@ -17,19 +18,23 @@ use pingora_core::{Error, ErrorType, Result};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::CONNECT_TIMEOUT;
+use crate::connect::connect;
+use crate::errors::Reason;
 
 /// Connects for an upgrade.
 #[derive(Debug)]
-pub(super) struct Connector;
+pub(super) struct Connector {
+    pub(super) timeout: Duration,
+}
 
 #[async_trait]
 impl L4Connect for Connector {
     async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
         let address = address.as_inet().ok_or_else(|| Error::new(ErrorType::InternalError))?;
-        let failed = |error: io::Error| Error::because(ErrorType::ConnectError, "for an upgrade", error);
-        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(address)).await;
-        let socket = connecting.map_err(|_| Error::new(ErrorType::ConnectTimedout))?.map_err(failed)?;
+        let socket = connect(*address, self.timeout).await.map_err(|reason| match reason {
+            Reason::ConnectTimeout => Error::new(ErrorType::ConnectTimedout),
+            _ => Error::new(ErrorType::ConnectError),
+        })?;
         Ok(VirtualSocketStream::new(Box::new(Patient { socket, looked: false })).into())
     }
 }

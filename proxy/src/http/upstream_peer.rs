@@ -2,7 +2,6 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
 
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorType, Result};
@@ -12,11 +11,6 @@ use super::context::{Context, Stage};
 use super::{answer, tunnel};
 use crate::group::Endpoint;
 use crate::idle::MAX_IDLE;
-
-/// No connection after so long is a failure, and another target is tried. Within a cluster a connection takes less than a
-/// millisecond, unless the target's queue is full for a moment or a packet is lost: then the kernel tries again after one
-/// second, and that attempt must still count.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Picks the first target. `Ok(false)` when there is none and the client has been told.
 pub(super) async fn pick_first(session: &mut Session, ctx: &mut Context) -> Result<bool> {
@@ -30,10 +24,10 @@ pub(super) async fn pick_first(session: &mut Session, ctx: &mut Context) -> Resu
 /// The peer of the target that was picked, first or for a retry.
 pub(super) fn execute(ctx: &mut Context) -> Result<Box<HttpPeer>> {
     let picked = ctx.record.picked.as_ref().ok_or_else(|| Error::new_in(ErrorType::InternalError))?;
-    let peer = peer(picked.endpoint(), ctx.record.listening.table.idle_timeout, ctx.upgrade);
+    let endpoint = Arc::clone(picked.endpoint());
     ctx.stage = Stage::Connecting;
     ctx.record.attempt();
-    Ok(Box::new(peer))
+    Ok(Box::new(peer(&endpoint, ctx)))
 }
 
 /// The request goes to the picked target, and is cut off when its drain's limit is reached.
@@ -44,15 +38,17 @@ pub(super) fn watch(ctx: &mut Context) {
     }
 }
 
-fn peer(endpoint: &Endpoint, idle: Duration, upgrade: bool) -> HttpPeer {
+fn peer(endpoint: &Endpoint, ctx: &Context) -> HttpPeer {
+    let (idle, upgrade) = (ctx.record.listening.table.idle_timeout, ctx.upgrade);
+    let timeout = ctx.record.connect_timeout();
     let mut peer = HttpPeer::new(endpoint.address, false, String::new());
     peer.group_key = pool_key(endpoint, upgrade);
     if let Some(options) = peer.get_mut_peer_options() {
-        options.connection_timeout = Some(CONNECT_TIMEOUT);
+        options.connection_timeout = Some(timeout);
         options.idle_timeout = Some(MAX_IDLE);
         options.read_timeout = (!upgrade).then_some(idle);
         options.write_timeout = Some(idle);
-        options.custom_l4 = upgrade.then(|| Arc::new(tunnel::Connector) as _);
+        options.custom_l4 = upgrade.then(|| Arc::new(tunnel::Connector { timeout }) as _);
     }
     peer
 }

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use tokio::net::TcpStream;
@@ -11,9 +12,9 @@ use tokio::time::Instant;
 use super::exchange::{Download, Exchange, Terms, Upload};
 use super::session::{After, Request, Session};
 use crate::answer::Answer;
+use crate::connect;
 use crate::errors::Reason;
 use crate::group::Endpoint;
-use crate::http::CONNECT_TIMEOUT;
 use crate::retry::Failure;
 
 /// How an attempt ended, and what it leaves.
@@ -43,7 +44,8 @@ impl Session<'_> {
             else {
                 return After::End;
             };
-            let target = match connect(&endpoint, fresh).await {
+            let timeout = request.record.connect_timeout();
+            let target = match connect(&endpoint, fresh, timeout).await {
                 Ok(connected) => connected,
                 Err(reason) if self.goes_elsewhere(reason, method, upload, request) => continue,
                 Err(reason) => return self.fail(reason, request).await,
@@ -163,17 +165,9 @@ impl Session<'_> {
 }
 
 /// A connection to the target; with `fresh` one that has not served requests before.
-async fn connect(endpoint: &Endpoint, fresh: bool) -> Result<TcpStream, Reason> {
+async fn connect(endpoint: &Endpoint, fresh: bool, timeout: Duration) -> Result<TcpStream, Reason> {
     if !fresh && let Some(socket) = endpoint.idle.take(Instant::now()) {
         return Ok(socket);
     }
-    match tokio::time::timeout(CONNECT_TIMEOUT, TcpStream::connect(endpoint.address)).await {
-        Ok(Ok(socket)) => {
-            // Without it small requests wait for each other: slower, but no worse.
-            let _ = socket.set_nodelay(true);
-            Ok(socket)
-        }
-        Ok(Err(_)) => Err(Reason::ConnectFailed),
-        Err(_) => Err(Reason::ConnectTimeout),
-    }
+    connect::connect(endpoint.address, timeout).await
 }

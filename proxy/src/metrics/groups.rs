@@ -32,6 +32,11 @@ const COUNTERS: &[(&str, &str, Count)] = &[
         "Attempts to connect to a target that failed",
         GroupStats::connect_failures,
     ),
+    (
+        "target_group_suspicions",
+        "Times that a target was put behind the others because it did not answer or connect",
+        GroupStats::suspicions,
+    ),
 ];
 
 /// Shows the groups of a core. It is the one who shows them, so it may as well look when asked.

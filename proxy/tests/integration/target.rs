@@ -123,6 +123,50 @@ impl Target {
     }
 }
 
+/// Something whose queue of connections is full: it listens, but no further connection comes about.
+#[derive(Debug)]
+pub struct Clogged {
+    listener: TcpListener,
+    _queued: Vec<TcpStream>,
+}
+
+impl Clogged {
+    pub async fn up() -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+        let listener = socket.listen(0).expect("to listen");
+        let address = listener.local_addr().expect("an address");
+        let mut queued = Vec::new();
+        let moment = std::time::Duration::from_millis(300);
+        while let Ok(connected) = tokio::time::timeout(moment, TcpStream::connect(address)).await {
+            queued.push(connected.expect("a connection"));
+        }
+        Self { listener, _queued: queued }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.listener.local_addr().as_ref().map(SocketAddr::port).expect("an address")
+    }
+
+    /// Accepts what waits and what comes, and answers every connection's first request with this text, while the returned
+    /// set lives.
+    pub fn serve(self, text: &'static str) -> tokio::task::JoinSet<()> {
+        let mut serving = tokio::task::JoinSet::new();
+        serving.spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            while let Ok((mut socket, _)) = self.listener.accept().await {
+                connections.spawn(async move {
+                    let _ = socket.read(&mut [0; 4096]).await;
+                    let length = text.len();
+                    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{text}");
+                    let _ = socket.write_all(answer.as_bytes()).await;
+                });
+            }
+        });
+        serving
+    }
+}
+
 /// A port where nobody listens.
 pub async fn nobody() -> u16 {
     let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");

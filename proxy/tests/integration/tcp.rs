@@ -1,11 +1,13 @@
 //! TCP listeners.
 
+use std::time::{Duration, Instant};
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::client::raw;
 use crate::harness::{PATIENCE, apply, free_port, in_flight, local, serve, target, until};
-use crate::target::{Target, nobody};
+use crate::target::{Clogged, Target, nobody};
 
 fn snapshot(port: u16, targets: &[String]) -> String {
     format!(
@@ -54,6 +56,23 @@ async fn a_target_that_is_not_there_costs_no_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_accepts_nothing_more_costs_no_session_and_little_time() {
+    let greeting = Target::tcp(|mut socket| async move {
+        let _ = socket.write_all(b"hello").await;
+    })
+    .await;
+    let clogged = Clogged::up().await;
+    let port = free_port();
+    let targets = [target("clogged", clogged.port()), target("live", greeting.port)];
+    let _proxy = serve(&snapshot(port, &targets)).await;
+    let began = Instant::now();
+    for _ in 0..4 {
+        assert_eq!(raw(local(port), "").await, "hello");
+    }
+    assert!(began.elapsed() < Duration::from_millis(1_900), "{:?}", began.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_silent_session_is_closed() {
     let silent = Target::tcp(|mut socket| async move {
         let _ = socket.read(&mut [0; 1]).await;
@@ -69,7 +88,7 @@ async fn a_silent_session_is_closed() {
 async fn a_session_is_closed_at_its_targets_drain_limit() {
     let chatty = Target::tcp(|mut socket| async move {
         while socket.write_all(b"tick").await.is_ok() {
-            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     })
     .await;
