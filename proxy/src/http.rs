@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
@@ -96,6 +97,17 @@ impl HttpCarrier {
     }
 }
 
+/// So many requests that the client took back before they could be looked at end an HTTP/2 connection, as in Envoy. h2 has
+/// 20, which a client is quick to reach that gives up on all its requests at once because they were held up on the way;
+/// without any limit one could have requests read in vain for ever.
+const MAX_TAKEN_BACK: usize = 500;
+
+fn h2_options() -> H2Options {
+    let mut options = default_h2_options();
+    options.max_pending_accept_reset_streams(MAX_TAKEN_BACK);
+    options
+}
+
 fn options(h2: bool, idle: Duration) -> HttpServerOptions {
     let mut options = HttpServerOptions::default();
     options.h2c = h2;
@@ -133,6 +145,10 @@ impl HttpServerApp for App {
             record::refused(&listening, &self.connection, &self.access_log, Reason::BadRequest);
         }
         next
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        Some(h2_options())
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

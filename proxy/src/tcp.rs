@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::access_log::Entry;
 use crate::action::Action;
-use crate::connect::connect;
+use crate::connect::{be_patient, connect};
 use crate::errors::Reason;
 use crate::group::Group;
 use crate::http::Shared;
@@ -110,6 +110,7 @@ impl TcpCarrier {
             let began = Instant::now();
             match connect(endpoint.address, timeout).await {
                 Ok(target) => {
+                    be_patient(&target);
                     picked.answered();
                     session.latency = Some(began.elapsed());
                     return Ok((target, picked));

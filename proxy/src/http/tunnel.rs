@@ -18,7 +18,7 @@ use pingora_core::{Error, ErrorType, Result};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use crate::connect::connect;
+use crate::connect::{be_patient, connect};
 use crate::errors::Reason;
 
 /// Connects for an upgrade.
@@ -35,6 +35,7 @@ impl L4Connect for Connector {
             Reason::ConnectTimeout => Error::new(ErrorType::ConnectTimedout),
             _ => Error::new(ErrorType::ConnectError),
         })?;
+        be_patient(&socket);
         Ok(VirtualSocketStream::new(Box::new(Patient { socket, looked: false })).into())
     }
 }

@@ -2,15 +2,27 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
+use pingora_core::protocols::l4::ext::TcpKeepalive;
 use pingora_core::upstreams::peer::{HttpPeer, Peer};
 use pingora_core::{Error, ErrorType, Result};
 use pingora_proxy::Session;
 
 use super::context::{Context, Stage};
 use super::{answer, tunnel};
+use crate::connect::{KEEPALIVE_INTERVAL, KEEPALIVE_RETRIES, KEEPALIVE_TIME};
 use crate::group::Endpoint;
 use crate::idle::MAX_IDLE;
+
+/// As the other carrier has it, but that nothing limits how long a target may take to acknowledge a request: Pingora cannot
+/// say whether that is large.
+const KEEPALIVE: TcpKeepalive = TcpKeepalive {
+    idle: KEEPALIVE_TIME,
+    interval: KEEPALIVE_INTERVAL,
+    count: KEEPALIVE_RETRIES as usize,
+    user_timeout: Duration::ZERO,
+};
 
 /// Picks the first target. `Ok(false)` when there is none and the client has been told.
 pub(super) async fn pick_first(session: &mut Session, ctx: &mut Context) -> Result<bool> {
@@ -46,6 +58,8 @@ fn peer(endpoint: &Endpoint, ctx: &Context) -> HttpPeer {
     if let Some(options) = peer.get_mut_peer_options() {
         options.connection_timeout = Some(timeout);
         options.idle_timeout = Some(MAX_IDLE);
+        // The connector of an upgrade sees to that itself.
+        options.tcp_keepalive = (!upgrade).then_some(KEEPALIVE);
         options.read_timeout = (!upgrade).then_some(idle);
         options.write_timeout = Some(idle);
         options.custom_l4 = upgrade.then(|| Arc::new(tunnel::Connector { timeout }) as _);

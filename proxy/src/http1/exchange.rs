@@ -79,7 +79,7 @@ impl Exchange<'_> {
         }
         let moved = self.download.poll(self.client, &mut self.target, self.record, cx)?;
         if self.download.is_tunnel() && !self.upload.is_tunnel() {
-            self.upload.begin_tunnel();
+            self.upload.begin_tunnel(&self.target);
         }
         Ok(moved)
     }

@@ -13,6 +13,7 @@ mod differential;
 mod drains;
 mod failures;
 mod forwarding;
+mod h2;
 mod hanging;
 mod harness;
 mod http1;

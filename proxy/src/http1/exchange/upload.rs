@@ -7,6 +7,7 @@ use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
 use super::poll_write;
+use crate::connect::be_patient;
 use crate::errors::Reason;
 use crate::http1::buffer::Scratch;
 use crate::http1::client::Client;
@@ -71,7 +72,8 @@ impl Upload {
     }
 
     /// The answer is that both sides may say what they like.
-    pub(super) fn begin_tunnel(&mut self) {
+    pub(super) fn begin_tunnel(&mut self, target: &TcpStream) {
+        be_patient(target);
         self.tunnel = Tunnel::Open;
         self.gone = true;
         self.body = Body::new(Framing::UntilEnd);
@@ -123,7 +125,7 @@ impl Upload {
     ) -> Result<bool, Reason> {
         let mut moved = false;
         while !self.is_over() {
-            self.look(client, record)?;
+            self.look(client, target, record)?;
             let step = if self.is_blocked() {
                 self.poll_send(client, target, cx)
             } else if self.body.is_done() {
@@ -145,13 +147,16 @@ impl Upload {
 
     /// Looks at what the client has sent of the body: it is kept as long as there is room, and then passed on from where
     /// it is.
-    fn look(&mut self, client: &mut Client, record: &mut Record) -> Result<(), Reason> {
+    fn look(&mut self, client: &mut Client, target: &TcpStream, record: &mut Record) -> Result<(), Reason> {
         if self.ready > 0 || self.body.is_done() || client.inbound.is_empty() {
             return Ok(());
         }
         let passed = self.body.pass(client.inbound.bytes_mut()).map_err(Refusal::reason)?;
         record.received_bytes += passed.content;
-        self.gone |= self.kept.len() - self.head + passed.kept > self.most;
+        if !self.gone && self.kept.len() - self.head + passed.kept > self.most {
+            self.gone = true;
+            be_patient(target);
+        }
         if self.gone && passed.kept > 0 {
             self.ready = passed.kept;
             self.gap = passed.taken - passed.kept;

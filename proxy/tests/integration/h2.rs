@@ -1,0 +1,85 @@
+//! HTTP/2 clients that behave badly, or are unlucky: frames as they are on the wire.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::harness::{PATIENCE, forwarding, free_port, local, serve, target};
+use crate::target::Target;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+/// The headers are complete, and there is no body.
+const END: u8 = 0x5;
+const CANCEL: [u8; 4] = [0, 0, 0, 8];
+const ENHANCE_YOUR_CALM: u8 = 11;
+/// `GET http://a/`, by numbers of HPACK's static table but for the authority.
+const GET: &[u8] = &[0x82, 0x84, 0x86, 0x41, 0x01, b'a'];
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend_from_slice(payload);
+    frame
+}
+
+/// A connection on which so many requests are made and taken back at once, and then one more, and its stream.
+async fn takes_back(port: u16, requests: u32) -> (TcpStream, u32) {
+    let mut bytes = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    for stream in (0..requests).map(|number| 2 * number + 1) {
+        bytes.extend(frame(HEADERS, END, stream, GET));
+        bytes.extend(frame(RST_STREAM, 0, stream, &CANCEL));
+    }
+    let last = 2 * requests + 1;
+    bytes.extend(frame(HEADERS, END, last, GET));
+    let mut socket = TcpStream::connect(local(port)).await.expect("a connection");
+    socket.write_all(&bytes).await.expect("to write");
+    (socket, last)
+}
+
+/// The next frame of one of these kinds: its kind, stream and payload.
+async fn next(socket: &mut TcpStream, kinds: &[u8]) -> (u8, u32, Vec<u8>) {
+    let reading = async {
+        loop {
+            let mut head = [0; 9];
+            socket.read_exact(&mut head).await.expect("a frame");
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; length as usize];
+            socket.read_exact(&mut payload).await.expect("its payload");
+            if kinds.contains(&head[3]) {
+                let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+                return (head[3], stream, payload);
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, reading).await.expect("in time")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_gives_up_on_everything_at_once_keeps_its_connection() {
+    let alive = Target::saying("alive").await;
+    let port = free_port();
+    let _proxy = serve(&forwarding(port, &[target("t", alive.port)])).await;
+    let (mut socket, last) = takes_back(port, 100).await;
+    loop {
+        let (kind, stream, payload) = next(&mut socket, &[HEADERS, GOAWAY]).await;
+        assert_eq!(kind, HEADERS, "{}", String::from_utf8_lossy(&payload));
+        if stream == last {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_requests_back_faster_than_they_can_be_looked_at_is_cut_off() {
+    let alive = Target::saying("alive").await;
+    let port = free_port();
+    let _proxy = serve(&forwarding(port, &[target("t", alive.port)])).await;
+    let (mut socket, _) = takes_back(port, 1_000).await;
+    let (_, _, payload) = next(&mut socket, &[GOAWAY]).await;
+    assert_eq!(payload.get(7), Some(&ENHANCE_YOUR_CALM));
+    assert!(alive.served() < 1_000);
+}
