@@ -26,6 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 pub use decisions::{DecisionView, Decisions};
 pub use metrics::Metrics;
 
+use crate::events::Events;
 use crate::pod_metrics::{Known, follow};
 use crate::push::Publisher;
 use crate::registry::{Accepted, ObjectKey, Registry};
@@ -39,8 +40,8 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct Autoscaler {
     /// How to reach the API server.
     pub client: Client,
-    /// Name of this operator's pod, for events.
-    pub instance: String,
+    /// Where it is told.
+    pub events: Arc<Events>,
     /// Pods and Deployments.
     pub world: Arc<World>,
     /// What was accepted.

@@ -125,7 +125,7 @@ async fn reconcile<K: Reconcile>(object: &Guarded<K>, context: &Context) -> Resu
     match &object.0 {
         Ok(object) => object.reconcile(context).await,
         Err(invalid) => {
-            context.events.publish(object, true, reason::MALFORMED, invalid.error.clone()).await;
+            context.events.repeat(object, true, reason::MALFORMED, invalid.error.clone()).await;
             Ok(Reconciled::Invalid)
         }
     }

@@ -22,14 +22,18 @@ mod rollout;
 mod shell;
 #[cfg(test)]
 mod simulation;
+mod story;
+mod tell;
 mod write;
 
 pub use gate::{Gate, Readiness, SILENCE, Silence, Way, passes};
 pub(crate) use look::forwards;
 pub use metrics::Metrics;
-pub use plan::{Action, Phase, Replica, Set, Situation, plan};
-pub use progress::{Forward, is_drained};
+pub use plan::{Action, Draining, Phase, Replica, Set, Situation, plan};
+pub use progress::{Forward, Progress, progress};
 pub use shell::{Drain, run};
+pub use story::News;
+pub use tell::{BACKLOG, tell};
 
 /// On a replica's pod: how readily its ReplicaSet removes it.
 pub const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";

@@ -114,10 +114,13 @@ async fn start(
     parts: &mut Parts,
 ) -> Result<(), Error> {
     let registry = Arc::new(Registry::default());
+    let (client, pod) = (operator.client.clone(), &operator.args.pod_name);
+    let events = Arc::new(Events::new(client, pod, operator.metrics.clone()));
     let (caches, wakes, inboxes) = Caches::start(&operator.client, &registry, parts);
     let term = Term {
         client: operator.client.clone(),
         args: operator.args.clone(),
+        events: events.clone(),
         metrics: operator.plane_metrics.clone(),
         registry: registry.clone(),
         epoch,
@@ -126,7 +129,7 @@ async fn start(
     let plane = plane::start(term, parts).await?;
     caches.ready().await?;
     plane.world.ready().await?;
-    let context = Arc::new(context(operator, caches, registry, plane));
+    let context = Arc::new(context(operator, events, caches, registry, plane));
     prime(&context);
     info!(epoch, "everything that exists is known");
     forward(&context, &wakes, parts);
@@ -134,9 +137,14 @@ async fn start(
     Ok(())
 }
 
-fn context(operator: &Operator, caches: Caches, registry: Arc<Registry>, plane: Plane) -> Context {
+fn context(
+    operator: &Operator,
+    events: Arc<Events>,
+    caches: Caches,
+    registry: Arc<Registry>,
+    plane: Plane,
+) -> Context {
     let (client, args, metrics) = (&operator.client, &operator.args, &operator.metrics);
-    let events = Arc::new(Events::new(client.clone(), &args.pod_name, metrics.clone()));
     Context {
         client: client.clone(),
         caches,

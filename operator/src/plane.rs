@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kube::Client;
 use prometheus_client::registry as prometheus;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -14,6 +15,7 @@ use crate::auth::TokenReviewer;
 use crate::autoscaler::{self, Autoscaler, Decisions};
 use crate::ca::{self, Authority, Identity};
 use crate::drain::{self, Drain};
+use crate::events::Events;
 use crate::push::{self, Publisher, PushState};
 use crate::registry::Registry;
 use crate::reports::Reports;
@@ -26,6 +28,8 @@ pub struct Term {
     pub client: Client,
     /// The command line.
     pub args: Args,
+    /// Where drains and decisions are told.
+    pub events: Arc<Events>,
     /// Counters.
     pub metrics: Metrics,
     /// What was accepted.
@@ -101,7 +105,7 @@ pub enum Error {
 /// # Errors
 /// When the push address cannot be bound or there is no certificate authority.
 pub async fn start(term: Term, parts: &mut JoinSet<&'static str>) -> Result<Plane, Error> {
-    let Term { client, args, metrics, registry, epoch, stop } = term;
+    let Term { client, args, events, metrics, registry, epoch, stop } = term;
     let authority = Authority::ensure(&client, &args.namespace).await?;
     let identity = authority.sign(&args.namespace)?;
     let listener = TcpListener::bind(args.push_address)
@@ -126,7 +130,7 @@ pub async fn start(term: Term, parts: &mut JoinSet<&'static str>) -> Result<Plan
     parts.spawn(ca::publish(client.clone(), registry.clone(), bundle));
     let scaler = Autoscaler {
         client,
-        instance: args.pod_name,
+        events,
         world,
         registry,
         publisher,
@@ -139,12 +143,15 @@ pub async fn start(term: Term, parts: &mut JoinSet<&'static str>) -> Result<Plan
 
 /// What changes how many replicas there are.
 fn scale(autoscaler: Autoscaler, metrics: drain::Metrics, parts: &mut JoinSet<&'static str>) {
-    let Autoscaler { client, world, registry, publisher, .. } = &autoscaler;
+    let Autoscaler { client, events, world, registry, publisher, .. } = &autoscaler;
+    let (news, told) = mpsc::channel(drain::BACKLOG);
+    parts.spawn(drain::tell(told, events.clone()));
     parts.spawn(drain::run(Drain {
         client: client.clone(),
         world: world.clone(),
         registry: registry.clone(),
         publisher: publisher.clone(),
+        news,
         metrics,
     }));
     parts.spawn(autoscaler::run(autoscaler));

@@ -142,6 +142,7 @@ mod tests {
 
     use super::*;
     use crate::autoscaler::Metrics;
+    use crate::events::Events;
     use crate::fake;
     use crate::push::Publisher;
     use crate::push::publisher::tests::{accepted, key};
@@ -203,8 +204,8 @@ mod tests {
         Arc::get_mut(group).unwrap().source = source;
         let (client, _) = fake::client(|_| (500, json!({})));
         let autoscaler = Autoscaler {
+            events: Arc::new(Events::uncounted(client.clone())),
             client,
-            instance: "operator".into(),
             world: Arc::new(world),
             registry: Arc::default(),
             publisher: Arc::new(Publisher::new(1, Arc::default(), Arc::default(), Arc::default())),

@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_crds::v1alpha1::ReplicaService;
-use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::{Api, Client, Resource};
+use kube::{Api, Client};
 use serde_json::json;
 use tokio::time::timeout;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::decisions::{DecisionView, Decisions};
 use super::{Autoscaler, Metrics};
+use crate::events::Events;
 use crate::labels::SCALE_MANAGER;
 use crate::registry::{ObjectKey, ValidReplicaService};
 use crate::scale::Decision;
@@ -23,7 +22,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Writes the wanted number, and tells of it.
 pub(super) struct Writer {
     client: Client,
-    recorder: Recorder,
+    events: Arc<Events>,
     decisions: Arc<Decisions>,
     metrics: Metrics,
 }
@@ -41,11 +40,9 @@ pub(super) enum Error {
 
 impl Writer {
     pub(super) fn new(autoscaler: &Autoscaler) -> Self {
-        let reporter =
-            Reporter { controller: "evenkeel-operator".into(), instance: Some(autoscaler.instance.clone()) };
         Self {
             client: autoscaler.client.clone(),
-            recorder: Recorder::new(autoscaler.client.clone(), reporter),
+            events: autoscaler.events.clone(),
             decisions: autoscaler.decisions.clone(),
             metrics: autoscaler.metrics.clone(),
         }
@@ -74,7 +71,8 @@ impl Writer {
                 info!(replica_service = %valid.key, ?from, to, reason, message, "scaled");
                 self.metrics.decided(from.unwrap_or(to), to);
                 if let Some(from) = from {
-                    self.tell(valid, format!("from {from} to {to}: {message}")).await;
+                    let note = format!("from {from} to {to}: {message}");
+                    self.events.tell(valid, false, "SuccessfulRescale", note).await;
                 }
             }
             Err(error) => {
@@ -106,29 +104,6 @@ impl Writer {
 
     fn api(&self, key: &ObjectKey) -> Api<ReplicaService> {
         Api::namespaced(self.client.clone(), &key.namespace)
-    }
-
-    async fn tell(&self, valid: &ValidReplicaService, note: String) {
-        let reference = ObjectReference {
-            api_version: Some(ReplicaService::api_version(&()).into_owned()),
-            kind: Some(ReplicaService::kind(&()).into_owned()),
-            namespace: Some(valid.key.namespace.clone()),
-            name: Some(valid.key.name.clone()),
-            uid: Some(valid.uid.clone()),
-            ..ObjectReference::default()
-        };
-        let event = Event {
-            type_: EventType::Normal,
-            reason: "SuccessfulRescale".into(),
-            note: Some(note.chars().take(1000).collect()),
-            action: "Scale".into(),
-            secondary: None,
-        };
-        // The number is written; an event that is lost changes nothing.
-        let published = timeout(REQUEST_TIMEOUT, self.recorder.publish(&event, &reference)).await;
-        if !matches!(published, Ok(Ok(()))) {
-            debug!(replica_service = %valid.key, ?published, "an event was lost");
-        }
     }
 }
 

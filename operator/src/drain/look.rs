@@ -9,8 +9,8 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use super::gate::{self, Gate, Readiness, Silence, Way};
-use super::plan::{Phase, Replica, Set, Situation};
-use super::progress::{Forward, is_drained};
+use super::plan::{Draining, Phase, Replica, Set, Situation};
+use super::progress::{Forward, progress};
 use super::{DELETION_COST, LEAVES_FIRST};
 use crate::push::Publisher;
 use crate::registry::{Accepted, ObjectKey, TargetSource, ValidReplicaService};
@@ -84,8 +84,11 @@ impl View<'_> {
             created: pod.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0),
             passes: self.passes(&uid, pod, gate, forwards),
             gate,
-            draining: began.is_some(),
-            drained: began.is_some_and(|began| is_drained(&said, began, self.time)),
+            drain: began.map(|began| Draining {
+                began,
+                progress: progress(&said, began, self.time),
+                proxies: said.iter().map(|forward| forward.proxies.len()).sum(),
+            }),
             marked: pod.annotations().get(DELETION_COST).is_some_and(|cost| cost == LEAVES_FIRST),
             uid,
         }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use super::gate::Gate;
+use super::progress::Progress;
 use super::rollout;
 
 /// How far a replica came, in the order in which a ReplicaSet removes them (src: pkg/controller/controller_utils.go,
@@ -23,10 +24,6 @@ pub enum Phase {
 
 /// A replica that nobody deleted yet.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(
-    clippy::struct_excessive_bools,
-    reason = "each is read from another place, and all combinations occur"
-)]
 pub struct Replica {
     /// Name of its pod.
     pub name: String,
@@ -46,19 +43,38 @@ pub struct Replica {
     pub gate: Gate,
     /// It serves, or would if it did not drain: its gate may open.
     pub passes: bool,
-    /// It is annotated as draining.
-    pub draining: bool,
-    /// Nothing is in flight there any more, or it was given its time.
-    pub drained: bool,
+    /// Its drain, while it is annotated as draining.
+    pub drain: Option<Draining>,
     /// Its ReplicaSet removes it first.
     pub marked: bool,
 }
 
+/// A drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Draining {
+    /// When the replica was chosen.
+    pub began: Timestamp,
+    /// How far it came.
+    pub progress: Progress,
+    /// Proxies that have a say.
+    pub proxies: usize,
+}
+
 impl Replica {
+    /// It is on its way out: nothing new is sent there.
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_some()
+    }
+
+    /// Nothing is in flight there any more, or it was given its time.
+    pub fn is_drained(&self) -> bool {
+        self.drain.is_some_and(|drain| drain.progress >= Progress::Idle)
+    }
+
     /// Drained, and the first that its ReplicaSet removes.
     pub(super) fn can_go(&self) -> bool {
         let last = matches!(self.gate, Gate::Absent | Gate::Waiting | Gate::Shut { shows: true });
-        self.draining && self.drained && self.marked && last
+        self.is_drained() && self.marked && last
     }
 }
 
@@ -142,7 +158,7 @@ pub fn plan(situation: &Situation) -> Vec<Action> {
         None => Vec::new(),
         Some(current) if is_rolling_out(current, sets, pods) => match desired {
             // It is being deleted, and all its templates with it.
-            0 => drain(pods.iter().filter(|pod| !pod.draining)),
+            0 => drain(pods.iter().filter(|pod| !pod.is_draining())),
             _ => rollout::pace(situation, current),
         },
         Some(current) => settle(situation, current),
@@ -168,7 +184,7 @@ fn settle(situation: &Situation, current: &str) -> Vec<Action> {
     let staying = staying(pods, going);
     let missing = replicas - staying.len() as i32;
     let mut actions = if surplus <= 0 {
-        release(staying.into_iter().filter(|pod| pod.draining || pod.marked))
+        release(staying.into_iter().filter(|pod| pod.is_draining() || pod.marked))
     } else if missing > 0 {
         // Some are not there yet: they need not come.
         vec![Action::Scale(replicas - missing.min(surplus))]
@@ -194,9 +210,9 @@ pub(super) fn staying<'a>(pods: impl IntoIterator<Item = &'a Replica>, extra: us
 
 fn shrink(pods: &[&Replica], surplus: usize, replicas: i32) -> Vec<Action> {
     let mut actions = leave(pods, surplus, &[], true);
-    let drained = pods.iter().filter(|pod| pod.draining && pod.drained);
+    let drained = pods.iter().filter(|pod| pod.is_drained());
     let ready = drained.clone().filter(|pod| pod.can_go()).count();
-    let cancelled = pods.iter().filter(|pod| pod.draining).count() > surplus;
+    let cancelled = pods.iter().filter(|pod| pod.is_draining()).count() > surplus;
     if ready > 0 && ready == drained.count() && !cancelled {
         actions.push(Action::Scale(replicas - ready as i32));
     }
@@ -206,13 +222,13 @@ fn shrink(pods: &[&Replica], surplus: usize, replicas: i32) -> Vec<Action> {
 /// Brings `surplus` of these on their way out, step by step: drained, marked, gate shut. Of equals those go first whose
 /// ReplicaSet is older. Those whose gate is shut already may be needed again only if `safe`: nobody removes them meanwhile.
 pub(super) fn leave(pods: &[&Replica], surplus: usize, sets: &[Set], safe: bool) -> Vec<Action> {
-    let victims: Vec<&Replica> = pods.iter().copied().filter(|pod| pod.draining).collect();
+    let victims: Vec<&Replica> = pods.iter().copied().filter(|pod| pod.is_draining()).collect();
     if victims.len() > surplus {
         let cancelled = cancel(victims, surplus);
         return release(cancelled.into_iter().filter(|pod| safe || !matches!(pod.gate, Gate::Shut { .. })));
     }
     let mut actions = drain(choose(pods, surplus - victims.len(), sets).into_iter());
-    for pod in victims.into_iter().filter(|pod| pod.drained) {
+    for pod in victims.into_iter().filter(|pod| pod.is_drained()) {
         if !pod.marked {
             actions.push(Action::Mark(pod.name.clone()));
         } else if pod.gate == Gate::Open {
@@ -224,7 +240,7 @@ pub(super) fn leave(pods: &[&Replica], surplus: usize, sets: &[Set], safe: bool)
 
 /// Fewer have to go than are draining: those with most in flight come back.
 fn cancel(mut victims: Vec<&Replica>, surplus: usize) -> Vec<&Replica> {
-    victims.sort_by_key(|pod| (!pod.can_go(), !pod.marked, !pod.drained, pod.phase, pod.in_flight));
+    victims.sort_by_key(|pod| (!pod.can_go(), !pod.marked, !pod.is_drained(), pod.phase, pod.in_flight));
     victims.split_off(surplus)
 }
 
@@ -232,7 +248,7 @@ fn cancel(mut victims: Vec<&Replica>, surplus: usize) -> Vec<&Replica> {
 /// with fewest in flight.
 fn choose<'a>(pods: &[&'a Replica], count: usize, sets: &[Set]) -> Vec<&'a Replica> {
     let made: HashMap<&str, Timestamp> = sets.iter().map(|set| (set.uid.as_str(), set.created)).collect();
-    let mut staying: Vec<&Replica> = pods.iter().copied().filter(|pod| !pod.draining).collect();
+    let mut staying: Vec<&Replica> = pods.iter().copied().filter(|pod| !pod.is_draining()).collect();
     let mut chosen = Vec::new();
     while chosen.len() < count {
         let mut zones: HashMap<&str, usize> = HashMap::new();
@@ -260,7 +276,7 @@ pub(super) fn release<'a>(pods: impl Iterator<Item = &'a Replica>) -> Vec<Action
 
 /// Opens the gates of replicas that serve, of at most `limit`.
 pub(super) fn open<'a>(pods: impl Iterator<Item = &'a Replica>, limit: usize) -> Vec<Action> {
-    let serving = pods.filter(|pod| pod.gate.is_closed() && pod.passes && !pod.draining);
+    let serving = pods.filter(|pod| pod.gate.is_closed() && pod.passes && !pod.is_draining());
     serving.take(limit).map(|pod| Action::OpenGate(pod.name.clone())).collect()
 }
 
@@ -283,8 +299,7 @@ mod tests {
             created: Timestamp::UNIX_EPOCH,
             gate: Gate::Open,
             passes: true,
-            draining: false,
-            drained: false,
+            drain: None,
             marked: false,
         }
     }
@@ -293,12 +308,16 @@ mod tests {
         Replica { zone: zone.into(), in_flight, ..pod(name) }
     }
 
+    fn drain_at(progress: Progress) -> Draining {
+        Draining { began: Timestamp::UNIX_EPOCH, progress, proxies: 1 }
+    }
+
     fn draining(name: &str) -> Replica {
-        Replica { draining: true, ..pod(name) }
+        Replica { drain: Some(drain_at(Progress::Acknowledged)), ..pod(name) }
     }
 
     fn drained(name: &str) -> Replica {
-        Replica { drained: true, ..draining(name) }
+        Replica { drain: Some(drain_at(Progress::Idle)), ..pod(name) }
     }
 
     fn marked(name: &str) -> Replica {
@@ -354,9 +373,9 @@ mod tests {
     fn a_gate_opens_once_the_replica_serves_and_nobody_sends_it_away() {
         let starting = Replica { gate: Gate::Waiting, passes: false, phase: Phase::Unready, ..pod("a") };
         let serving = Replica { passes: true, ..starting.clone() };
-        let survivor = Replica { draining: false, drained: false, marked: false, ..closed("a") };
+        let survivor = Replica { drain: None, marked: false, ..closed("a") };
         let absent = Replica { gate: Gate::Absent, ..serving.clone() };
-        let leaving = Replica { draining: true, ..serving.clone() };
+        let leaving = Replica { drain: Some(drain_at(Progress::Begun)), ..serving.clone() };
         let opens = || vec![Action::OpenGate("a".into())];
         for (case, replica, desired, expected) in [
             ("it does not serve yet", starting, 2, vec![]),

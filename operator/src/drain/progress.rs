@@ -1,4 +1,4 @@
-//! Whether nothing is in flight any more at a replica that drains. Pure.
+//! How far the drain of a replica came. Pure.
 
 use std::time::Duration;
 
@@ -18,18 +18,41 @@ pub struct Forward {
     pub proxies: Vec<Option<InFlight>>,
 }
 
-/// Whether a replica that drains since `began` can go: on every way every proxy has said, at a version in which the
-/// replica drains, that nothing is in flight; or the longest delay has passed.
-pub fn is_drained(forwards: &[Forward], began: Timestamp, now: Timestamp) -> bool {
-    let longest = forwards.iter().map(|forward| forward.deregistration_delay).max().unwrap_or_default();
-    let passed = Duration::try_from(now.duration_since(began)).unwrap_or_default();
-    passed >= longest || forwards.iter().all(nothing_in_flight)
+/// How far a drain came, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Progress {
+    /// Some proxy may not have heard of it.
+    Begun,
+    /// Nothing new is sent there, every proxy says; something is in flight.
+    Acknowledged,
+    /// Nothing is in flight there any more, every proxy says.
+    Idle,
+    /// It was given its time, whatever is in flight.
+    Overdue,
 }
 
-fn nothing_in_flight(forward: &Forward) -> bool {
-    let Some(since) = forward.since else { return false };
-    let mut proxies = forward.proxies.iter();
-    proxies.all(|said| said.is_some_and(|said| said.version >= since && said.count == 0))
+/// How far a drain that began at `began` came: what counts is what every proxy on every way has said at a version in
+/// which the replica drains, until the longest delay has passed.
+pub fn progress(forwards: &[Forward], began: Timestamp, now: Timestamp) -> Progress {
+    let longest = forwards.iter().map(|forward| forward.deregistration_delay).max().unwrap_or_default();
+    let passed = Duration::try_from(now.duration_since(began)).unwrap_or_default();
+    if forwards.iter().all(|forward| forward.everyone_says(|said| said.count == 0)) {
+        Progress::Idle
+    } else if passed >= longest {
+        Progress::Overdue
+    } else if forwards.iter().all(|forward| forward.everyone_says(|_| true)) {
+        Progress::Acknowledged
+    } else {
+        Progress::Begun
+    }
+}
+
+impl Forward {
+    fn everyone_says(&self, what: impl Fn(InFlight) -> bool) -> bool {
+        let Some(since) = self.since else { return false };
+        let mut proxies = self.proxies.iter();
+        proxies.all(|said| said.is_some_and(|said| said.version >= since && what(said)))
+    }
 }
 
 #[cfg(test)]
@@ -52,24 +75,26 @@ mod tests {
     }
 
     #[test]
-    fn a_replica_is_drained_when_every_proxy_says_so_at_a_version_in_which_it_drains() {
+    fn a_drain_gets_on_with_what_every_proxy_says_at_a_version_in_which_the_replica_drains() {
+        use Progress::{Acknowledged, Begun, Idle};
         let done = forward(Some(5), &[said(5, 0), said(7, 0)]);
         let table = [
-            ("everyone says so", vec![done.clone()], true),
-            ("no balancer forwards", vec![], true),
-            ("a balancer without proxies", vec![forward(Some(5), &[])], true),
-            ("not published as draining", vec![forward(None, &[said(9, 0)])], false),
-            ("sampled before it drained", vec![forward(Some(5), &[said(5, 0), said(4, 0)])], false),
-            ("something is in flight", vec![forward(Some(5), &[said(5, 0), said(6, 1)])], false),
-            ("a proxy has said nothing", vec![forward(Some(5), &[said(5, 0), None])], false),
-            ("another balancer is not done", vec![done.clone(), forward(Some(5), &[said(5, 2)])], false),
+            ("everyone says so", vec![done.clone()], Idle),
+            ("no balancer forwards", vec![], Idle),
+            ("a balancer without proxies", vec![forward(Some(5), &[])], Idle),
+            ("not published as draining", vec![forward(None, &[said(9, 0)])], Begun),
+            ("sampled before it drained", vec![forward(Some(5), &[said(5, 0), said(4, 0)])], Begun),
+            ("something is in flight", vec![forward(Some(5), &[said(5, 0), said(6, 1)])], Acknowledged),
+            ("a proxy has said nothing", vec![forward(Some(5), &[said(5, 0), None])], Begun),
+            (
+                "another balancer is not done",
+                vec![done.clone(), forward(Some(5), &[said(5, 2)])],
+                Acknowledged,
+            ),
         ];
-        for (case, forwards, drained) in table {
-            assert_eq!(
-                is_drained(&forwards, Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH),
-                drained,
-                "{case}"
-            );
+        for (case, forwards, expected) in table {
+            let found = progress(&forwards, Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH);
+            assert_eq!(found, expected, "{case}");
         }
     }
 
@@ -78,7 +103,7 @@ mod tests {
         let long = Forward { deregistration_delay: DELAY * 2, ..forward(Some(5), &[None]) };
         let forwards = [forward(Some(5), &[None]), long];
         let at = |seconds| Timestamp::from_second(seconds).unwrap();
-        assert!(!is_drained(&forwards, at(0), at(599)));
-        assert!(is_drained(&forwards, at(0), at(600)));
+        assert_eq!(progress(&forwards, at(0), at(599)), Progress::Begun);
+        assert_eq!(progress(&forwards, at(0), at(600)), Progress::Overdue);
     }
 }

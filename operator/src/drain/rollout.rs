@@ -17,9 +17,9 @@ pub(super) fn pace(situation: &Situation, current: &str) -> Vec<Action> {
     let wanted = usize::try_from(*replicas).unwrap_or_default();
     let (new, old): (Vec<_>, Vec<_>) = remaining(situation).into_iter().partition(|pod| pod.set == current);
     // Of a template that is current again some may be on their way out.
-    let mut actions = release(new.iter().copied().filter(|pod| pod.draining));
+    let mut actions = release(new.iter().copied().filter(|pod| pod.is_draining()));
 
-    let serving = new.iter().filter(|pod| is_ready(pod) || (pod.passes && !pod.draining)).count();
+    let serving = new.iter().filter(|pod| is_ready(pod) || (pod.passes && !pod.is_draining())).count();
     let opened = new.iter().filter(|pod| is_ready(pod)).count();
     let coming: usize = sets.iter().filter(|set| set.uid != current).map(|set| set.missing(pods)).sum();
     let stays = old.len() + coming + opened <= wanted;
@@ -67,7 +67,8 @@ fn remaining(situation: &Situation) -> Vec<&Replica> {
 mod tests {
     use jiff::Timestamp;
 
-    use super::super::plan::{Set, plan};
+    use super::super::plan::{Draining, Set, plan};
+    use super::super::progress::Progress;
     use super::*;
 
     fn pod(name: &str, set: &str, gate: Gate) -> Replica {
@@ -81,10 +82,14 @@ mod tests {
             created: Timestamp::UNIX_EPOCH,
             gate,
             passes: true,
-            draining: false,
-            drained: false,
+            drain: None,
             marked: false,
         }
+    }
+
+    #[allow(clippy::unnecessary_wraps, reason = "as replicas have it")]
+    fn drain(progress: Progress) -> Option<Draining> {
+        Some(Draining { began: Timestamp::UNIX_EPOCH, progress, proxies: 1 })
     }
 
     fn old(name: &str) -> Replica {
@@ -92,7 +97,7 @@ mod tests {
     }
 
     fn marked(name: &str, gate: Gate) -> Replica {
-        Replica { draining: true, drained: true, marked: true, ..pod(name, "old", gate) }
+        Replica { drain: drain(Progress::Idle), marked: true, ..pod(name, "old", gate) }
     }
 
     fn closed(name: &str) -> Replica {
@@ -133,9 +138,9 @@ mod tests {
         let with = |first: Replica, last: Replica| vec![first, old("b"), old("c"), last];
         assert_eq!(planned(with(old("a"), starting("n"))), []);
         assert_eq!(planned(with(old("a"), new("n"))), name(Action::Drain, "a"));
-        let draining = Replica { draining: true, ..old("a") };
+        let draining = Replica { drain: drain(Progress::Acknowledged), ..old("a") };
         assert_eq!(planned(with(draining.clone(), new("n"))), [], "something is in flight");
-        let drained = Replica { drained: true, ..draining };
+        let drained = Replica { drain: drain(Progress::Idle), ..draining };
         assert_eq!(planned(with(drained, new("n"))), name(Action::Mark, "a"));
         assert_eq!(planned(with(marked("a", Gate::Open), new("n"))), name(Action::CloseGate, "a"));
         let closing = marked("a", Gate::Shut { shows: false });

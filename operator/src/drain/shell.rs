@@ -8,13 +8,15 @@ use std::time::Duration;
 use futures::StreamExt;
 use jiff::Timestamp;
 use kube::Client;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::gate::Silence;
 use super::look::View;
 use super::metrics::Metrics;
-use super::plan::{Action, Situation, is_rolling_out, plan};
+use super::plan::{Action, Replica, Situation, is_rolling_out, plan};
+use super::story::{News, Story};
 use super::write;
 use crate::push::Publisher;
 use crate::registry::{Accepted, ObjectKey, Registry, ValidReplicaService};
@@ -38,6 +40,8 @@ pub struct Drain {
     pub registry: Arc<Registry>,
     /// What proxies were told, and what they said.
     pub publisher: Arc<Publisher>,
+    /// Where it is told.
+    pub news: mpsc::Sender<(Arc<ValidReplicaService>, News)>,
     /// Counters.
     pub metrics: Metrics,
 }
@@ -49,6 +53,7 @@ struct Memory {
     silence: Silence,
     /// The template that is being rolled out, by its ReplicaSet's UID.
     rollouts: HashMap<ObjectKey, String>,
+    stories: HashMap<ObjectKey, Story>,
 }
 
 /// What was written for a ReplicaService and does not show in the caches yet: what is planned next must see it.
@@ -99,6 +104,7 @@ impl Drain {
         memory.silence.note(accepted.load_balancers.keys(), is_live, Instant::now());
         memory.unseen.retain(|key, written| self.is_unseen(key, written));
         memory.rollouts.retain(|key, _| accepted.replica_services.contains_key(key));
+        memory.stories.retain(|key, _| accepted.replica_services.contains_key(key));
         let mut busy = !memory.unseen.is_empty();
         for service in accepted.replica_services.values() {
             if memory.unseen.contains_key(&service.key) {
@@ -106,8 +112,9 @@ impl Drain {
             }
             let Some(situation) = self.look(service, &accepted, &memory.silence) else { continue };
             self.count_rollout(&service.key, &situation, &mut memory.rollouts);
+            self.tell(service, memory.stories.entry(service.key.clone()).or_default(), &situation);
             let actions = plan(&situation);
-            busy |= !actions.is_empty() || situation.pods.iter().any(|pod| pod.draining);
+            busy |= !actions.is_empty() || situation.pods.iter().any(Replica::is_draining);
             if !actions.is_empty() {
                 let written = self.perform(service, &situation, actions).await;
                 memory.unseen.insert(service.key.clone(), written);
@@ -158,6 +165,16 @@ impl Drain {
         }
     }
 
+    /// What cannot be told at once is not told: nothing waits for an event.
+    fn tell(&self, service: &Arc<ValidReplicaService>, story: &mut Story, situation: &Situation) {
+        for news in story.goes_on(situation, Timestamp::now()) {
+            self.metrics.told(&news);
+            if self.news.try_send((service.clone(), news)).is_err() {
+                debug!(replica_service = %service.key, "an event was lost: the API server is too slow");
+            }
+        }
+    }
+
     /// Writes the steps, one after the other. What fails is planned again.
     async fn perform(
         &self,
@@ -166,7 +183,7 @@ impl Drain {
         actions: Vec<Action>,
     ) -> Written {
         let key = &service.key;
-        let mut written = Written::default();
+        let (mut written, time) = (Written::default(), Timestamp::now());
         for action in actions {
             let done = match &action {
                 Action::Scale(replicas) => {
@@ -180,7 +197,7 @@ impl Drain {
                     let pod = situation.pods.iter().find(|pod| change.pod() == Some(&pod.name));
                     let Some(pod) = pod else { continue };
                     written.pods.push((pod.name.clone(), self.shows(key, &pod.name)));
-                    write::change_pod(&self.client, key, pod, change, Timestamp::now()).await
+                    write::change_pod(&self.client, key, pod, change, time).await
                 }
             };
             match done {

@@ -4,11 +4,14 @@
 use jiff::Timestamp;
 
 use super::gate::Gate;
-use super::plan::{Action, Phase, Replica, Set, Situation, plan};
+use super::plan::{Action, Draining, Phase, Replica, Set, Situation, plan};
+use super::progress::Progress;
 use Event::{Desired, Rollout, Undo};
 
 /// So many orders of events are tried for each case.
 const SEEDS: u64 = 20;
+/// A drain that nobody has heard of yet.
+const BEGUN: Draining = Draining { began: Timestamp::UNIX_EPOCH, progress: Progress::Begun, proxies: 1 };
 
 /// A ReplicaSet and what the Deployment controller knows of it.
 struct Template {
@@ -47,7 +50,7 @@ struct Pod {
 
 impl Pod {
     fn serves(&self) -> bool {
-        self.healthy && !self.replica.draining
+        self.healthy && !self.replica.is_draining()
     }
 }
 
@@ -192,7 +195,9 @@ impl Cluster {
         for pod in &mut self.pods {
             let good = self.templates.iter().any(|template| template.uid == pod.replica.set && template.good);
             pod.healthy |= pod.containers_ready && good && self.rng.bool();
-            pod.replica.drained |= pod.replica.draining && self.rng.bool();
+            if let Some(drain) = pod.replica.drain.as_mut().filter(|_| self.rng.bool()) {
+                drain.progress = Progress::Idle;
+            }
         }
     }
 
@@ -229,10 +234,9 @@ impl Cluster {
 
     fn is_gone(&self, pod: &Pod) {
         let Pod { replica, is_counted, healthy, .. } = pod;
-        let drained = replica.draining && replica.drained;
         // Who replaces a template on its way lets replicas go that Kubernetes does not count as ready.
         let uncounted = self.superseded && !is_counted;
-        let fine = drained || !healthy || uncounted;
+        let fine = replica.is_drained() || !healthy || uncounted;
         assert!(fine, "{} goes undrained: {:#?}", replica.name, self.story);
     }
 
@@ -330,11 +334,9 @@ impl Cluster {
             };
             let replica = &mut pod.replica;
             match action {
-                Action::Drain(_) => replica.draining = true,
+                Action::Drain(_) => replica.drain = Some(BEGUN),
                 Action::Mark(_) => replica.marked = true,
-                Action::Release(_) => {
-                    (replica.draining, replica.drained, replica.marked) = (false, false, false);
-                }
+                Action::Release(_) => (replica.drain, replica.marked) = (None, false),
                 Action::OpenGate(_) => {
                     replica.gate = Gate::Open;
                     pod.was_open = true;
@@ -400,8 +402,8 @@ impl Cluster {
     fn is_settled(&self) -> bool {
         let current = &self.templates[self.current()];
         let fine = |pod: &Pod| {
-            let Replica { set, gate, draining, marked, .. } = &pod.replica;
-            *set == current.uid && pod.serves() && pod.ready && gate.is_closed() == *draining && !*marked
+            let Replica { set, gate, marked, .. } = &pod.replica;
+            *set == current.uid && pod.serves() && pod.ready && !gate.is_closed() && !*marked
         };
         let number = (self.replicas, current.replicas, self.pods.len() as i32);
         number == (self.desired, self.desired, self.desired) && self.pods.iter().all(fine)
@@ -439,8 +441,7 @@ fn new_pod(number: i64, set: &str, gated: bool, born: u32) -> Pod {
             created: Timestamp::from_second(number).unwrap(),
             gate: if gated { Gate::Waiting } else { Gate::Absent },
             passes: false,
-            draining: false,
-            drained: false,
+            drain: None,
             marked: false,
         },
         containers_ready: false,

@@ -8,14 +8,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_crds::v1alpha1::ReplicaService;
 use evenkeel_tests::cluster::{Namespace, with_namespace};
-use evenkeel_tests::conditions::{Conditioned as _, until};
+use evenkeel_tests::conditions::{Conditioned as _, eventually, until};
 use evenkeel_tests::fixtures::web;
 use evenkeel_tests::traffic::{Client, Load, Pace, Recorder};
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt as _;
-use kube::api::Api;
+use kube::api::{Api, ListParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use serde_json::json;
 use tokio_util::task::AbortOnDropHandle;
@@ -104,6 +105,27 @@ impl Departures {
     }
 }
 
+/// Waits until every replica that left is named in one event for each step, in that order.
+async fn each_step_was_told(ns: &Namespace) -> Result<()> {
+    const STEPS: [&str; 4] = ["DrainBegun", "DrainAcknowledged", "Drained", "ReplicaRemoved"];
+    eventually("an event for each step", async || {
+        let mut events = ns.api::<Event>().list(&ListParams::default()).await?.items;
+        events.sort_by_key(|event| event.event_time.as_ref().map(|time| time.0));
+        let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for event in events {
+            let reason = event.reason.unwrap_or_default();
+            let note = event.note.unwrap_or_default();
+            let names = note.split_once(':').map_or("", |(names, _)| names);
+            for name in names.split(", ").filter(|_| STEPS.contains(&reason.as_str())) {
+                told.entry(name.to_owned()).or_default().push(reason.clone());
+            }
+        }
+        ensure!(told.len() == REPLICAS as usize && told.values().all(|steps| steps == &STEPS), "{told:?}");
+        Ok(())
+    })
+    .await
+}
+
 #[tokio::test]
 #[ignore = "needs a cluster: make e2e"]
 async fn a_rollout_under_load_drains_each_old_replica_and_loses_nothing() -> Result<()> {
@@ -122,7 +144,8 @@ async fn a_rollout_under_load_drains_each_old_replica_and_loses_nothing() -> Res
         let tally = quick.succeeded().await?;
         ensure!(tally.by_replica.len() == 2 * REPLICAS as usize, "not everyone answered: {tally}");
         slow.succeeded().await?;
-        departures.were_drained(REPLICAS as usize)
+        departures.were_drained(REPLICAS as usize)?;
+        each_step_was_told(ns).await
     })
     .await
 }

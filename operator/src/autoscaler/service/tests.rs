@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::autoscaler::{Autoscaler, Decisions, Metrics};
+use crate::events::Events;
 use crate::fake::{self, Asked, Log};
 use crate::push::Publisher;
 use crate::registry::{ObjectKey, Registry, ValidPolicy};
@@ -32,8 +33,8 @@ fn fixture(replicas: i32) -> Fixture {
     });
     let decisions = Arc::<Decisions>::default();
     let autoscaler = Autoscaler {
+        events: Arc::new(Events::uncounted(client.clone())),
         client,
-        instance: "operator".into(),
         world: Arc::new(World::new().0),
         registry: Arc::new(Registry::default()),
         publisher: Arc::new(Publisher::new(1, Arc::default(), Arc::default(), Arc::default())),

@@ -17,6 +17,7 @@ struct Fixture {
     drain: Drain,
     writers: Writers,
     log: Log,
+    told: mpsc::Receiver<(Arc<ValidReplicaService>, News)>,
 }
 
 /// ReplicaService `api`, of which `desired` are wanted, with a Deployment of `replicas` and these pods.
@@ -50,14 +51,16 @@ fn fixture(desired: i32, replicas: i32, pods: &[(&str, Value)]) -> Fixture {
         accepted.replica_services.insert(service.key.clone(), Arc::new(service)).is_none()
     });
     let publisher = Publisher::new(1, Arc::default(), Arc::default(), Arc::default());
+    let (news, told) = mpsc::channel(16);
     let drain = Drain {
         client,
         world: Arc::new(world),
         registry: Arc::new(registry),
         publisher: Arc::new(publisher),
+        news,
         metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
     };
-    Fixture { drain, writers, log }
+    Fixture { drain, writers, log, told }
 }
 
 fn replica_set(replicas: i32, ready: i32) -> ReplicaSet {
@@ -119,6 +122,13 @@ fn marked() -> Value {
     json!({DRAINING: "2026-01-01T00:00:00Z", DELETION_COST: LEAVES_FIRST})
 }
 
+impl Fixture {
+    /// The reasons of the events since somebody asked last.
+    fn told(&mut self) -> Vec<&'static str> {
+        std::iter::from_fn(|| self.told.try_recv().ok()).map(|(_, news)| news.reason()).collect()
+    }
+}
+
 fn asked(log: &Log) -> Vec<String> {
     log.lock().drain(..).map(|asked| asked.what).collect()
 }
@@ -143,10 +153,15 @@ async fn a_replica_to_which_nobody_forwards_drains_in_steps_that_each_show_befor
     assert_eq!(asked(&fixture.log), ["PATCH /api/v1/namespaces/default/pods/a"]);
 
     fixture.writers.replicas.apply_watcher_event(&Event::Apply(pod("a", &marked(), "3")));
+    assert_eq!(fixture.told(), ["DrainBegun", "Drained"]);
     fixture.drain.step(&mut memory).await;
     let gate = fixture.log.lock()[0].body["status"]["conditions"][0].clone();
     assert_eq!((&gate["type"], &gate["status"]), (&json!(LOAD_BALANCED), &json!("False")));
     assert_eq!(asked(&fixture.log), ["PATCH /api/v1/namespaces/default/pods/a/status"]);
+
+    fixture.writers.replicas.apply_watcher_event(&Event::Delete(pod("a", &marked(), "4")));
+    fixture.drain.step(&mut memory).await;
+    assert_eq!(fixture.told(), ["ReplicaRemoved"]);
 }
 
 #[tokio::test]
