@@ -103,6 +103,8 @@ pub mod reason {
     pub const MINIMUM_UNAVAILABLE: &str = "MinimumReplicasUnavailable";
     /// New replicas do not pass the checks of the load balancers: the rollout has stopped.
     pub const NEW_REPLICAS_UNHEALTHY: &str = "NewReplicasUnhealthy";
+    /// The template that is asked for has failed; the last good one is in its place.
+    pub const ROLLED_BACK: &str = "RolledBack";
     /// A container requests no CPU, so that utilisation means nothing.
     pub const MISSING_CPU_REQUEST: &str = "MissingCPURequest";
     /// Another autoscaler scales the same pods.

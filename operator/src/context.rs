@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::plane::Plane;
 use crate::push::ProxyView;
 use crate::registry::{ObjectKey, Registry};
+use crate::replica_service::templates::Templates;
 use crate::status::Statuses;
 use crate::world::may_run;
 
@@ -28,6 +29,8 @@ pub struct Context {
     pub plane: Plane,
     /// Applies children.
     pub applier: Applier,
+    /// Templates of replicas that were put back in place.
+    pub templates: Templates,
     /// Writes statuses.
     pub statuses: Statuses,
     /// Publishes events.

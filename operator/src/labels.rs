@@ -16,6 +16,8 @@ pub const LOAD_BALANCER: &str = "evenkeel.dev/load-balancer";
 pub const REPLICA_SERVICE: &str = "evenkeel.dev/replica-service";
 /// On a ReplicaService: when it was last asked to replace all replicas.
 pub const RESTARTED_AT: &str = "evenkeel.dev/restartedAt";
+/// On the Deployment of a ReplicaService: which template was asked for, and which one was good.
+pub const ROLLOUT: &str = "evenkeel.dev/rollout";
 /// On an object that is invalid: the version of it that is in force.
 pub const LAST_ACCEPTED: &str = "evenkeel.dev/last-accepted";
 /// Readiness gate of replicas: whether the load balancers let them serve.

@@ -23,6 +23,7 @@ use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::plane::{self, Plane, Term};
 use crate::registry::{ObjectKey, Registry};
+use crate::replica_service::templates::Templates;
 use crate::status::Statuses;
 use crate::wakes::{Inbox, Inboxes, Wakes};
 
@@ -151,6 +152,7 @@ fn context(
         registry,
         plane,
         applier: Applier::new(client.clone(), metrics.clone()),
+        templates: Templates::default(),
         statuses: Statuses::new(client.clone(), events.clone(), metrics.clone()),
         events,
         metrics: metrics.clone(),

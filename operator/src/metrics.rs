@@ -16,6 +16,7 @@ pub struct Metrics {
     reconciles: Family<ReconcileLabels, Counter>,
     durations: Durations,
     writes: Family<WriteLabels, Counter>,
+    rollbacks: Counter,
 }
 
 /// The kinds that are reconciled.
@@ -76,6 +77,7 @@ impl Metrics {
             reconciles: Family::default(),
             durations: Durations::new_with_constructor(duration_histogram),
             writes: Family::default(),
+            rollbacks: Counter::default(),
         };
         registry.register("leader", "1 while this operator holds the Lease", metrics.leader.clone());
         registry.register("reconciles", "Reconciliations by kind and outcome", metrics.reconciles.clone());
@@ -89,6 +91,8 @@ impl Metrics {
             "Writes to the API server by resource (status and events included)",
             metrics.writes.clone(),
         );
+        let help = "Templates that failed and gave way to the last good one";
+        registry.register("rollbacks", help, metrics.rollbacks.clone());
         metrics
     }
 
@@ -101,6 +105,11 @@ impl Metrics {
     pub fn reconciled(&self, kind: Kind, outcome: Outcome, took: Duration) {
         self.reconciles.get_or_create(&ReconcileLabels { kind, outcome }).inc();
         self.durations.get_or_create(&KindLabel { kind }).observe(took.as_secs_f64());
+    }
+
+    /// Counts a template that failed.
+    pub fn rolled_back(&self) {
+        self.rollbacks.inc();
     }
 
     /// Counts a write to the API server.

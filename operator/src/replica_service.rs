@@ -3,7 +3,9 @@
 pub mod apply;
 pub mod build;
 pub mod dereference;
+pub mod rollout;
 pub mod status;
+pub mod templates;
 pub mod validate;
 
 use std::time::Duration;
@@ -45,7 +47,7 @@ impl Reconcile for ReplicaService {
         finalizer::ensure(&context.client, self, DRAIN, keeps).await?; // client
         let outcome = match (&checked, leaving) {
             (_, Some(Leaving::Gone)) => return Ok(Reconciled::Done),
-            (Ok(valid), None) => apply::apply(self, valid, &found, context).await?, // build inside, client
+            (Ok(valid), None) => apply::apply(self, valid, &found, context, now).await?, // build inside, client
             (Ok(_), Some(Leaving::Draining)) | (Err(_), _) => apply::Outcome::kept(&found),
         };
         let checked = keep(&context.client, &context.registry.versions, self, checked).await?; // client
@@ -53,6 +55,7 @@ impl Reconcile for ReplicaService {
         let written =
             context.statuses.update(self, |old| status::status(&inputs, old, now), Instant::now()).await?;
         let again = leaving.map_or(Reconciled::Done, Leaving::again);
+        let again = again.and(outcome.again.map_or(Reconciled::Done, Reconciled::Later));
         Ok(if checked.is_err() { Reconciled::Invalid } else { Reconciled::Done }.and(again).and(written))
     }
 }

@@ -16,18 +16,24 @@ pub fn is_rolling_out(deployment: &Deployment) -> bool {
     !is_observed(deployment) || new < all
 }
 
-/// UID of the ReplicaSet that has the Deployment's template; none while the Deployment controller has not looked at the
-/// last change, or the ReplicaSet is not seen yet.
+/// The ReplicaSet that has the Deployment's template; none while the Deployment controller has not looked at the last
+/// change, or the ReplicaSet is not seen yet.
+pub fn current<'a>(deployment: &Deployment, replica_sets: &'a [Arc<ReplicaSet>]) -> Option<&'a ReplicaSet> {
+    let revision = deployment.annotations().get(REVISION).filter(|_| is_observed(deployment))?;
+    let mut sets = replica_sets.iter();
+    sets.find(|set| set.annotations().get(REVISION) == Some(revision)).map(|set| &**set)
+}
+
+/// UID of that ReplicaSet.
 pub fn current_replica_set<'a>(
     deployment: &Deployment,
     replica_sets: &'a [Arc<ReplicaSet>],
 ) -> Option<&'a str> {
-    let revision = deployment.annotations().get(REVISION).filter(|_| is_observed(deployment))?;
-    let current = replica_sets.iter().find(|set| set.annotations().get(REVISION) == Some(revision))?;
-    current.metadata.uid.as_deref()
+    current(deployment, replica_sets)?.metadata.uid.as_deref()
 }
 
-fn is_observed(deployment: &Deployment) -> bool {
+/// Whether the Deployment controller has looked at the last change.
+pub fn is_observed(deployment: &Deployment) -> bool {
     let observed = deployment.status.as_ref().and_then(|status| status.observed_generation);
     observed >= deployment.metadata.generation
 }

@@ -165,11 +165,24 @@ pub struct Rollout {
     #[schemars(length(max = 20))]
     #[x_kube(validation = duration_between("progressDeadline", "10s", "24h", "600s"))]
     pub progress_deadline: Duration,
+    /// What becomes of a template whose rollout is reported as failed.
+    #[serde(default)]
+    pub rollback: Rollback,
+}
+
+/// What becomes of a template whose rollout is reported as failed.
+#[derive(Serialize, Deserialize, JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Rollback {
+    /// Its rollout stops; old replicas serve on, beside new ones that pass.
+    #[default]
+    None,
+    /// It gives way to the last template of which all replicas were ready at once, until another template is asked for.
+    Automatic,
 }
 
 impl Default for Rollout {
     fn default() -> Self {
-        Self { progress_deadline: default_progress_deadline() }
+        Self { progress_deadline: default_progress_deadline(), rollback: Rollback::None }
     }
 }
 

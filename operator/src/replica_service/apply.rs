@@ -1,15 +1,19 @@
 //! Applies what was built. Client.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use evenkeel_crds::v1alpha1::ReplicaService;
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
 use serde_json::Value;
+use tracing::warn;
 
 use super::build;
 use super::dereference::Found;
+use super::rollout::{self, Record};
 use super::validate::Valid;
 use crate::apply::Applied;
 use crate::context::Context;
@@ -27,6 +31,8 @@ pub struct Outcome {
     pub template_refused: Option<String>,
     /// What the API server said of other objects that it refused.
     pub refused: Vec<String>,
+    /// When to look at the rollout again.
+    pub again: Option<Duration>,
 }
 
 impl Outcome {
@@ -42,6 +48,17 @@ impl Outcome {
             Applied::Refused(status) => self.refused.push(status.message),
         }
     }
+
+    fn take_replicas(&mut self, applied: Applied<Deployment>, found: &Found) {
+        match applied {
+            Applied::Done(deployment) => self.deployment = Some(deployment),
+            Applied::Foreign(message) => self.foreign.push(message),
+            Applied::Refused(status) => {
+                self.deployment.clone_from(&found.deployment);
+                self.template_refused = Some(status.message);
+            }
+        }
+    }
 }
 
 /// Applies everything. The policy comes before the replicas: they are never open for a moment.
@@ -50,6 +67,7 @@ pub async fn apply(
     valid: &Valid,
     found: &Found,
     context: &Context,
+    now: Timestamp,
 ) -> Result<Outcome, Error> {
     let owner = object.controller_owner_ref(&()).unwrap_or_default();
     let (key, caches, applier) = (&valid.service.key, &context.caches, &context.applier);
@@ -66,16 +84,33 @@ pub async fn apply(
         let budget = build::disruption_budget(valid, &owner);
         outcome.take(applier.apply(&owner, key, &caches.disruption_budgets, &budget).await?);
     }
-    let wanted = build::deployment(valid, found, &owner);
-    match deployment(valid, context, &owner, wanted).await? {
-        Applied::Done(deployment) => outcome.deployment = Some(deployment),
-        Applied::Foreign(message) => outcome.foreign.push(message),
-        Applied::Refused(status) => {
-            outcome.deployment.clone_from(&found.deployment);
-            outcome.template_refused = Some(status.message);
+    let (record, again) = rollout::next(valid, found, now);
+    outcome.again = again;
+    if let Some(template) = template(valid, &record, context).await? {
+        let wanted = build::deployment(valid, found, &owner, &record, template);
+        outcome.take_replicas(deployment(valid, context, &owner, wanted).await?, found);
+        if rollout::goes_back(found, &record) {
+            context.metrics.rolled_back();
         }
+    } else {
+        // Somebody deleted the ReplicaSet: what runs goes on.
+        outcome.deployment.clone_from(&found.deployment);
     }
     Ok(outcome)
+}
+
+/// The template that the replicas get: the one that is asked for, unless it has failed.
+async fn template(valid: &Valid, record: &Record, context: &Context) -> Result<Option<Value>, Error> {
+    let key = &valid.service.key;
+    let Some(replica_set) = record.restored() else {
+        context.templates.forget(key);
+        return Ok(Some(build::template(valid, record.restarted_at.as_deref())));
+    };
+    let restored = context.templates.of(&context.client, key, replica_set).await?;
+    if restored.is_none() {
+        warn!(replica_service = %key, replica_set, "the ReplicaSet of the last good template is gone");
+    }
+    Ok(restored)
 }
 
 /// Tells snapshots and scaling of a valid service.

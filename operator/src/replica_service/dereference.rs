@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use evenkeel_crds::v1alpha1::ReplicaService;
 use evenkeel_proxy_api::report::Health;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -42,6 +42,8 @@ pub struct Found {
     pub failing: Vec<Failing>,
     /// The replicas.
     pub deployment: Option<Arc<Deployment>>,
+    /// One for each template that they had.
+    pub replica_sets: Vec<Arc<ReplicaSet>>,
     /// PodDisruptionBudgets of this namespace that are not ours.
     pub budgets: Vec<Arc<PodDisruptionBudget>>,
     /// Names of HorizontalPodAutoscalers that scale the same.
@@ -69,6 +71,8 @@ pub fn dereference(object: &ReplicaService, context: &Context) -> Found {
     let budgets = caches.disruption_budgets.state().into_iter();
     let policy = caches.network_policies.get(&ObjectRef::new(&key.name).within(&key.namespace));
     let former = policy.map(|policy| peers(&policy)).unwrap_or_default();
+    let deployment = caches.deployments.get(&ObjectRef::new(&key.name).within(&key.namespace));
+    let world = &context.plane.world;
     Found {
         former_balancers: former
             .into_iter()
@@ -79,7 +83,8 @@ pub fn dereference(object: &ReplicaService, context: &Context) -> Found {
         in_flight,
         healthy,
         failing: failing(&key, &groups, context),
-        deployment: caches.deployments.get(&ObjectRef::new(&key.name).within(&key.namespace)),
+        replica_sets: deployment.iter().flat_map(|deployment| world.replica_sets_of(deployment)).collect(),
+        deployment,
         budgets: budgets
             .filter(|budget| {
                 budget.namespace().as_ref() == Some(&key.namespace) && !is_owned(&**budget, &owner)

@@ -7,9 +7,10 @@ use kube::{Resource, ResourceExt};
 
 use super::apply::Outcome;
 use super::dereference::{Failing, Found};
-use super::validate::Valid;
+use super::rollout::{Failed, Record};
+use super::validate::{Restart, Valid};
 use crate::conditions::{Holds, Verdict, kind, merge, no, reason, unknown, yes};
-use crate::labels::REPLICA_SERVICE;
+use crate::labels::{REPLICA_SERVICE, RESTARTED_AT};
 use crate::last_accepted::Checked;
 use crate::scale::Finding;
 
@@ -37,7 +38,7 @@ pub fn status(inputs: &Inputs<'_>, old: &ReplicaServiceStatus, now: Timestamp) -
     let verdicts = [
         Some(accepted(inputs)),
         Some(available(inputs, &deployment)),
-        Some(progressing(&found.failing, &deployment)),
+        Some(rolled_back(outcome).unwrap_or_else(|| progressing(&found.failing, &deployment))),
         Some(able_to_scale(inputs)),
         Some(scaling_active(inputs)),
         decision.map(|decision| finding(kind::SCALING_LIMITED, &decision.scaling_limited)),
@@ -78,7 +79,21 @@ fn accepted(inputs: &Inputs<'_>) -> Verdict {
     if !outcome.refused.is_empty() {
         return no(kind::ACCEPTED, reason::REFUSED, outcome.refused.join("; "));
     }
+    if let Some(text) = unreadable_restart(inputs) {
+        let text: String = text.chars().take(50).collect();
+        let message = format!(
+            "metadata.annotations[{RESTARTED_AT}]: {text:?} is no time such as 2026-01-31T12:00:00Z; no replica is replaced for it, and all else is in force"
+        );
+        return no(kind::ACCEPTED, reason::INVALID, message);
+    }
     yes(kind::ACCEPTED, reason::ACCEPTED, "")
+}
+
+fn unreadable_restart<'a>(inputs: &'a Inputs<'_>) -> Option<&'a str> {
+    match &inputs.checked.as_ref().ok()?.restart {
+        Restart::Unreadable(text) => Some(text),
+        Restart::Unasked | Restart::At(_) => None,
+    }
 }
 
 /// A replica that serves counts, although its gate is closed for a moment of a rollout.
@@ -100,6 +115,17 @@ fn available(inputs: &Inputs<'_>, deployment: &DeploymentStatus) -> Verdict {
         }
         None => no(kind::AVAILABLE, reason::MINIMUM_UNAVAILABLE, message),
     }
+}
+
+/// What is asked for does not run, however well what runs does.
+fn rolled_back(outcome: &Outcome) -> Option<Verdict> {
+    let record = Record::of(outcome.deployment.as_deref()?)?;
+    let good = record.restored()?.to_owned();
+    let Failed { replica_set, revision, why } = record.failed?;
+    let message = format!(
+        "the rollout of revision {revision} (ReplicaSet {replica_set}) failed: {why}. The replicas have the last template that was good again, that of ReplicaSet {good}, until another is asked for"
+    );
+    Some(no(kind::PROGRESSING, reason::ROLLED_BACK, message))
 }
 
 /// As the Deployment says, and why new replicas do not pass. A Deployment knows only that they are not ready.

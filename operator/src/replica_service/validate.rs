@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use evenkeel_crds::v1alpha1::{Isolation, Policy, ReplicaService};
+use evenkeel_crds::v1alpha1::{Isolation, Policy, ReplicaService, Rollback};
+use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
 use kube::{Resource, ResourceExt};
 use serde_json::Value;
@@ -30,8 +31,31 @@ pub struct Valid {
     pub allow_from: Vec<NetworkPolicyPeer>,
     /// A rollout without progress for so long has failed.
     pub progress_deadline: Duration,
-    /// When the replicas were last asked to be replaced.
-    pub restarted_at: Option<String>,
+    /// A template that fails gives way to the last good one.
+    pub rolls_back: bool,
+    /// Whether the replicas are to be replaced although their template is the same.
+    pub restart: Restart,
+}
+
+/// What the annotation says with which replicas are restarted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Restart {
+    /// There is none.
+    Unasked,
+    /// Those that are older than this time are to be replaced.
+    At(String),
+    /// No time.
+    Unreadable(String),
+}
+
+impl Restart {
+    fn of(object: &ReplicaService) -> Self {
+        match object.annotations().get(labels::RESTARTED_AT) {
+            None => Self::Unasked,
+            Some(time) if time.parse::<Timestamp>().is_ok() => Self::At(time.clone()),
+            Some(text) => Self::Unreadable(text.clone()),
+        }
+    }
 }
 
 /// Checks everything that can be said without looking at other objects.
@@ -53,7 +77,8 @@ pub fn validate(object: &ReplicaService) -> Result<Valid, Problems> {
         isolated: spec.network.isolation == Isolation::Balancers,
         allow_from: spec.network.allow_from.clone(),
         progress_deadline,
-        restarted_at: object.annotations().get(labels::RESTARTED_AT).cloned(),
+        rolls_back: spec.rollout.rollback == Rollback::Automatic,
+        restart: Restart::of(object),
     })
 }
 
@@ -275,6 +300,23 @@ mod tests {
             let valid = validate(&object).unwrap();
             assert_eq!(valid.service.containers_without_cpu_request, missing, "{spec}");
         }
+    }
+
+    #[test]
+    fn a_restart_is_asked_for_with_a_time() {
+        let restart = |text: &str| {
+            let annotations = json!({ labels::RESTARTED_AT: text });
+            validate(&service(|object| object["metadata"]["annotations"] = annotations)).unwrap().restart
+        };
+        for time in ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00+02:00", "2026-01-01T00:00:00.5-11:30"] {
+            assert_eq!(restart(time), Restart::At(time.into()));
+        }
+        for text in
+            ["", "now", "true", "2026-01-01", "2026-01-01T00:00:00", "1767225600", "2026-13-01T00:00:00Z"]
+        {
+            assert_eq!(restart(text), Restart::Unreadable(text.into()));
+        }
+        assert_eq!(validate(&service(|_| {})).unwrap().restart, Restart::Unasked);
     }
 
     #[test]

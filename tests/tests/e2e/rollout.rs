@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use evenkeel_crds::v1alpha1::ReplicaService;
+use evenkeel_crds::v1alpha1::{ReplicaService, Rollback};
 use evenkeel_tests::cluster::{Namespace, with_namespace};
 use evenkeel_tests::conditions::{Conditioned as _, eventually, until};
 use evenkeel_tests::fixtures::web;
@@ -182,6 +182,85 @@ async fn replicas_that_never_pass_stop_their_rollout_and_the_old_ones_serve() ->
         let tally = load.succeeded().await?;
         ensure!(tally.by_replica.len() == REPLICAS as usize, "another replica answered: {tally}");
         Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make e2e"]
+async fn a_template_that_fails_gives_way_to_the_last_good_one_until_another_is_asked_for() -> Result<()> {
+    with_namespace("back", async |ns| {
+        let port = ns.serve_web(REPLICAS).await?;
+        until_rolled_out(ns, "LISTEN", None).await?;
+        let load = port.load(Pace::Rate(50));
+
+        let mut broken = replicas(ns, "LISTEN", "0.0.0.0:8081")?;
+        broken.spec.rollout.progress_deadline = Duration::from_secs(10).into();
+        broken.spec.rollout.rollback = Rollback::Automatic;
+        ns.apply(&broken).await?;
+        let back = ns
+            .until("web", "rolled back", |web: &ReplicaService| web.is_not("Progressing", "RolledBack"))
+            .await?;
+        let message = back.condition("Progressing").map(|c| c.message.clone()).unwrap_or_default();
+        ensure!(message.contains("Target.FailedHealthChecks"), "not what the proxies saw: {message}");
+        until_rolled_out(ns, "LISTEN", None).await?;
+        load.further(50).await?;
+
+        // Another number is no other template: the one that failed does not come again.
+        broken.spec.scaling.max = 7;
+        ns.apply(&broken).await?;
+        ns.until("web", "still rolled back", |web: &ReplicaService| web.is_not("Progressing", "RolledBack"))
+            .await?;
+        until_rolled_out(ns, "LISTEN", None).await?;
+
+        let mut sound = replicas(ns, "APP_VERSION", "2")?;
+        sound.spec.rollout = broken.spec.rollout.clone();
+        ns.apply(&sound).await?;
+        until_rolled_out(ns, "APP_VERSION", Some("2")).await?;
+        ns.until("web", "well", |web: &ReplicaService| web.is("Progressing")).await?;
+        load.succeeded().await.map(drop)
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make e2e"]
+async fn a_restart_replaces_every_replica_and_loses_nothing_and_no_time_restarts_nothing() -> Result<()> {
+    const TIME: &str = "2026-01-31T12:00:00+01:00";
+    with_namespace("restart", async |ns| {
+        let port = ns.serve_web(REPLICAS).await?;
+        until_rolled_out(ns, "LISTEN", None).await?;
+        let load = port.load(Pace::Rate(50));
+        let departures = Departures::watch(ns);
+        let annotate = async |text: &str| {
+            let annotations = json!({"metadata": {"annotations": {"evenkeel.dev/restartedAt": text}}});
+            ns.patch::<ReplicaService>("web", annotations).await
+        };
+
+        annotate("now").await?;
+        let told = ns
+            .until("web", "told of the time", |web: &ReplicaService| web.is_not("Accepted", "Invalid"))
+            .await?;
+        let message = told.condition("Accepted").map(|c| c.message.clone()).unwrap_or_default();
+        ensure!(message.contains("evenkeel.dev/restartedAt"), "{message}");
+        departures.were_drained(0)?;
+
+        annotate(TIME).await?;
+        until(&ns.api::<Deployment>(), "web", "restarted", |deployment| {
+            let template = deployment.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref());
+            let annotations = template.and_then(|template| template.annotations.as_ref());
+            let asked = annotations.and_then(|all| all.get("evenkeel.dev/restartedAt"));
+            let status = deployment.status.clone().unwrap_or_default();
+            let counts = [status.replicas, status.updated_replicas, status.ready_replicas];
+            asked.is_some_and(|time| time == TIME)
+                && status.observed_generation >= deployment.metadata.generation
+                && counts == [Some(REPLICAS); 3]
+        })
+        .await?;
+        load.further(50).await?;
+        let tally = load.succeeded().await?;
+        ensure!(tally.by_replica.len() == 2 * REPLICAS as usize, "not everyone answered: {tally}");
+        departures.were_drained(REPLICAS as usize)
     })
     .await
 }

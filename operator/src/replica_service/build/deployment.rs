@@ -5,8 +5,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Map, Value, json};
 
-use crate::labels::{self, LOAD_BALANCED, REPLICA_SERVICE, RESTARTED_AT};
+use crate::labels::{self, LOAD_BALANCED, REPLICA_SERVICE, RESTARTED_AT, ROLLOUT};
 use crate::replica_service::dereference::Found;
+use crate::replica_service::rollout::Record;
 use crate::replica_service::validate::Valid;
 
 /// How long a replica goes on after it was told to stop, where its template says nothing: until no proxy sends to it.
@@ -16,10 +17,16 @@ const GRACE_AFTER_SECONDS: u64 = 30;
 /// Kubernetes' default.
 const DEFAULT_GRACE_SECONDS: u64 = 30;
 
-/// The Deployment of the replicas, without their number: that belongs to another field manager.
+/// The Deployment of replicas of that template, without their number: that belongs to another field manager.
 ///
 /// Old replicas are drained before the rollout gets on: what that may take at most is no lack of progress.
-pub fn deployment(valid: &Valid, found: &Found, owner: &OwnerReference) -> Value {
+pub fn deployment(
+    valid: &Valid,
+    found: &Found,
+    owner: &OwnerReference,
+    record: &Record,
+    template: Value,
+) -> Value {
     let key = &valid.service.key;
     let progress_deadline = valid.progress_deadline + found.deregistration_delay.unwrap_or_default();
     json!({
@@ -29,6 +36,7 @@ pub fn deployment(valid: &Valid, found: &Found, owner: &OwnerReference) -> Value
             "name": key.name,
             "namespace": key.namespace,
             "labels": labels::of(REPLICA_SERVICE, &key.name),
+            "annotations": { ROLLOUT: json!(record).to_string() },
             "ownerReferences": [owner],
         },
         "spec": {
@@ -39,7 +47,7 @@ pub fn deployment(valid: &Valid, found: &Found, owner: &OwnerReference) -> Value
                 "type": "RollingUpdate",
                 "rollingUpdate": { "maxUnavailable": 0, "maxSurge": "25%" },
             },
-            "template": template(valid),
+            "template": template,
         },
     })
 }
@@ -52,12 +60,13 @@ pub fn with_replicas(mut deployment: Value, replicas: i32) -> Value {
     deployment
 }
 
-fn template(valid: &Valid) -> Value {
+/// The template that is asked for, with what every replica needs.
+pub fn template(valid: &Valid, restarted_at: Option<&str>) -> Value {
     let mut template = valid.template.clone();
     let labels = labels::of(REPLICA_SERVICE, &valid.service.key.name);
     merge(&mut template, &["metadata", "labels"], labels);
-    if let Some(restarted_at) = &valid.restarted_at {
-        merge(&mut template, &["metadata", "annotations"], [(RESTARTED_AT.to_owned(), restarted_at.clone())]);
+    if let Some(time) = restarted_at {
+        merge(&mut template, &["metadata", "annotations"], [(RESTARTED_AT.to_owned(), time.to_owned())]);
     }
     if let Some(spec) = template.get_mut("spec").and_then(Value::as_object_mut) {
         pre_stop(spec);

@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::golden;
 use crate::replica_service::dereference::Found;
+use crate::replica_service::rollout::Record;
 use crate::replica_service::validate::{Valid, validate};
 use crate::tests::owner;
 
@@ -13,7 +14,6 @@ pub fn valid(template: &Value) -> Valid {
         "kind": "ReplicaService",
         "metadata": {
             "name": "api", "namespace": "default", "uid": "u", "generation": 2,
-            "annotations": { "evenkeel.dev/restartedAt": "2026-01-01T00:00:00Z" },
         },
         "spec": {
             "template": template,
@@ -25,7 +25,21 @@ pub fn valid(template: &Value) -> Valid {
     validate(&object).unwrap()
 }
 
-fn template() -> Value {
+/// Its Deployment, restarted once.
+fn built(valid: &Valid, found: &Found) -> Value {
+    let time = "2026-01-01T00:00:00Z";
+    let record = Record {
+        template: "0123456789abcdef".into(),
+        asked_at: time.parse().unwrap(),
+        restarted_at: Some(time.into()),
+        good: Some("api-1".into()),
+        failed: None,
+    };
+    let template = template(valid, Some(time));
+    deployment(valid, found, &owner("ReplicaService", "api"), &record, template)
+}
+
+fn asked_for() -> Value {
     json!({
         "metadata": { "labels": { "app": "api" }, "annotations": { "example.com/a": "b" } },
         "spec": {
@@ -45,8 +59,8 @@ fn found(balancers: &[&str], former: &[&str]) -> Found {
 
 #[test]
 fn each_object_is_as_it_was() {
-    let (valid, owner) = (valid(&template()), owner("ReplicaService", "api"));
-    golden::check("replica_service/deployment", &deployment(&valid, &found(&["shop"], &[]), &owner));
+    let (valid, owner) = (valid(&asked_for()), owner("ReplicaService", "api"));
+    golden::check("replica_service/deployment", &built(&valid, &found(&["shop"], &[])));
     golden::check("replica_service/disruption_budget", &disruption_budget(&valid, &owner));
     golden::check(
         "replica_service/network_policy",
@@ -56,7 +70,7 @@ fn each_object_is_as_it_was() {
 
 #[test]
 fn the_number_of_replicas_is_left_to_its_own_manager() {
-    let built = deployment(&valid(&template()), &found(&[], &[]), &owner("ReplicaService", "api"));
+    let built = built(&valid(&asked_for()), &found(&[], &[]));
     assert_eq!(built.pointer("/spec/replicas"), None);
     assert_eq!(with_replicas(built, 4).pointer("/spec/replicas"), Some(&json!(4)));
 }
@@ -64,8 +78,7 @@ fn the_number_of_replicas_is_left_to_its_own_manager() {
 #[test]
 fn a_container_that_says_nothing_goes_on_for_a_moment() {
     let grace = |spec: Value| {
-        let owner = owner("ReplicaService", "api");
-        let built = deployment(&valid(&json!({ "spec": spec })), &found(&[], &[]), &owner);
+        let built = built(&valid(&json!({ "spec": spec })), &found(&[], &[]));
         built.pointer("/spec/template/spec/terminationGracePeriodSeconds").cloned()
     };
     let silent = json!([{ "name": "web" }]);
@@ -81,7 +94,7 @@ fn a_container_that_says_nothing_goes_on_for_a_moment() {
 fn the_readiness_gate_is_added_to_those_of_the_template() {
     let gates = |gates: Value| {
         let template = json!({ "spec": { "containers": [{ "name": "web" }], "readinessGates": gates } });
-        let built = deployment(&valid(&template), &found(&[], &[]), &owner("ReplicaService", "api"));
+        let built = built(&valid(&template), &found(&[], &[]));
         built.pointer("/spec/template/spec/readinessGates").cloned().unwrap()
     };
     let (ours, other) =
@@ -98,14 +111,14 @@ fn what_a_drain_may_take_is_no_lack_of_progress() {
     for (found, expected) in
         [(found(&[], &[]), 600), (Found { deregistration_delay: delay, ..Found::default() }, 900)]
     {
-        let built = deployment(&valid(&template()), &found, &owner("ReplicaService", "api"));
+        let built = built(&valid(&asked_for()), &found);
         assert_eq!(built.pointer("/spec/progressDeadlineSeconds"), Some(&json!(expected)));
     }
 }
 
 #[test]
 fn replicas_that_nobody_may_reach_are_reached_by_nobody() {
-    let mut valid = valid(&template());
+    let mut valid = valid(&asked_for());
     valid.allow_from.clear();
     let policy = network_policy(&valid, &found(&[], &[]), &owner("ReplicaService", "api"));
     assert_eq!(policy.pointer("/spec/ingress"), Some(&json!([])));
@@ -124,6 +137,6 @@ fn a_budget_that_selects_the_replicas_competes() {
         (Value::Null, false),
     ] {
         let budget = serde_json::from_value(json!({ "spec": { "selector": selector } })).unwrap();
-        assert_eq!(competes(&valid(&template()), &budget), expected, "{selector}");
+        assert_eq!(competes(&valid(&asked_for()), &budget), expected, "{selector}");
     }
 }

@@ -135,6 +135,48 @@ fn a_rollout_whose_replicas_do_not_pass_says_what_the_proxies_saw() {
 }
 
 #[test]
+fn a_rollback_is_told_however_well_the_replicas_do_until_another_template_is_asked_for() {
+    let status = |record: &str| {
+        let deployment = json!({
+            "metadata": { "annotations": { "evenkeel.dev/rollout": record } },
+            "status": { "readyReplicas": 2, "conditions": [
+                { "type": "Progressing", "status": "True", "reason": "NewReplicaSetAvailable", "message": "So." },
+            ] },
+        });
+        let deployment = serde_json::from_value(deployment).unwrap();
+        let outcome = Outcome { deployment: Some(Arc::new(deployment)), ..Outcome::default() };
+        made(&json!([]), &Found::default(), &outcome)
+    };
+    let asked = r#"{"template": "t", "askedAt": "2026-01-01T00:00:00Z", "good": "api-1""#;
+    let failed = r#""failed": {"replicaSet": "api-2", "revision": "7", "why": "it answered 500"}"#;
+    let back = status(&format!("{asked}, {failed}}}"));
+    assert_eq!(reason_of(&back, "Progressing"), ("False", reason::ROLLED_BACK));
+    let condition = back.conditions.iter().find(|condition| condition.type_ == "Progressing").unwrap();
+    for part in ["revision 7 (ReplicaSet api-2) failed: it answered 500.", "that of ReplicaSet api-1,"] {
+        assert!(condition.message.contains(part), "{}", condition.message);
+    }
+    for record in [&format!("{asked}}}"), "garbage"] {
+        assert_eq!(reason_of(&status(record), "Progressing"), ("True", "NewReplicaSetAvailable"));
+    }
+}
+
+#[test]
+fn a_restart_at_no_time_is_told_and_all_else_is_in_force() {
+    let mut object = object(&json!([]));
+    object.metadata.annotations = Some([("evenkeel.dev/restartedAt".to_owned(), "now".to_owned())].into());
+    let checked = validate(&object).map_err(Refused::from);
+    let (found, outcome) = (Found::default(), outcome(&json!({})));
+    let inputs = Inputs { object: &object, checked: &checked, found: &found, outcome: &outcome };
+    let status = status(&inputs, &ReplicaServiceStatus::default(), Timestamp::UNIX_EPOCH);
+    assert_eq!(reason_of(&status, "Accepted"), ("False", reason::INVALID));
+    let message = &status.conditions[0].message;
+    assert!(
+        message.contains(r#"metadata.annotations[evenkeel.dev/restartedAt]: "now" is no time"#),
+        "{message}"
+    );
+}
+
+#[test]
 fn the_last_scaling_of_an_earlier_leader_stays() {
     let object = object(&json!([]));
     let (checked, found, outcome) =
