@@ -68,9 +68,9 @@ e2e: ## end to end on a cluster that is started if need be; ONLY=name runs one t
 	@$(environment) $(step) "end to end" cargo test --locked --package evenkeel-tests --test '*' -- --ignored --test-threads=$(E2E_THREADS) $(ONLY)
 
 .PHONY: faults
-faults: ## what clients see while things go away, on the local cluster; RUNS=20 plays each case so often, ONLY=name some of them
+faults: ## what clients see while things go away, on the local cluster; RUNS=20 plays each case so often, ONLY=name some of them, BRIEF=1 with shorter outages
 	@for verb in images cluster-up load; do $(MAKE) $$verb; done
-	@$(environment) $(step) "faults" "$(optimised)/faults" --runs $(RUNS) $(ONLY)
+	@$(environment) $(step) "faults" "$(optimised)/faults" --runs $(RUNS) $(if $(BRIEF),--brief) $(ONLY)
 
 .PHONY: bench
 bench: tools-demo ## how fast an event reaches the last proxy's acknowledgement, and what a route and a pick cost

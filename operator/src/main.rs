@@ -22,7 +22,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    telemetry::start(args.log_format, &args.log_level).context("--log-level")?;
+    let _log = telemetry::start(args.log_format, &args.log_level).context("--log-level")?;
     info!(version = env!("CARGO_PKG_VERSION"), namespace = args.namespace, "starting");
     let shutdown = stop_on_signal()?;
 

@@ -4,20 +4,28 @@
 //! request ─try_send─► bounded channel ─► one thread ─► file or standard output
 //! ```
 //!
-//! A request never waits for the log: when the writer cannot follow, lines are dropped and counted.
+//! A request never waits for the log: lines that the writer cannot follow or that a full disk does not take are dropped and
+//! counted.
 
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use prometheus_client::metrics::counter::Counter;
 use serde::Serialize;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 /// Lines that may wait for the writer.
 const QUEUE: usize = 16 * 1024;
+/// What is not written so long after the end is not waited for: whoever should read it may have stopped.
+const LAST_LINES: Duration = Duration::from_secs(2);
+/// From one attempt to find room in a full queue to the next.
+const ROOM: Duration = Duration::from_millis(10);
 
 /// A request or TCP session that is over. Absent fields do not apply to it.
 #[derive(Debug, Serialize)]
@@ -84,9 +92,16 @@ enum Message {
     End,
 }
 
-/// The thread that writes; [`Writer::finish`] waits until it has written all.
+/// The thread that writes.
 #[derive(Debug, Default)]
-pub struct Writer(Option<(mpsc::Sender<Message>, JoinHandle<()>)>);
+pub struct Writer(Option<Thread>);
+
+#[derive(Debug)]
+struct Thread {
+    lines: mpsc::Sender<Message>,
+    /// Says nothing, and is closed when the thread ends.
+    ended: Receiver<()>,
+}
 
 impl AccessLog {
     /// A log that takes nothing.
@@ -107,10 +122,13 @@ impl AccessLog {
     }
 
     fn to(out: Box<dyn Write + Send>, dropped: Counter, queue: usize) -> io::Result<(Self, Writer)> {
-        let (sender, receiver) = mpsc::channel(queue);
-        let thread =
-            std::thread::Builder::new().name("access-log".into()).spawn(move || write_all(receiver, out))?;
-        Ok((Self { sender: Some(sender.clone()), dropped }, Writer(Some((sender, thread)))))
+        let (lines, receiver) = mpsc::channel(queue);
+        let (end, ended) = channel();
+        let lost = dropped.clone();
+        std::thread::Builder::new()
+            .name("access-log".into())
+            .spawn(move || write_all(receiver, out, &lost, end))?;
+        Ok((Self { sender: Some(lines.clone()), dropped }, Writer(Some(Thread { lines, ended }))))
     }
 
     /// Whether entries are wanted; making one costs allocations.
@@ -128,21 +146,35 @@ impl AccessLog {
 }
 
 impl Writer {
-    /// Waits until everything handed in so far is written. Must not be called from within an asynchronous task.
+    /// Waits until everything handed in so far is written, for [`LAST_LINES`] at most. Must not be called from within an
+    /// asynchronous task.
     pub fn finish(self) {
-        if let Some((sender, thread)) = self.0 {
-            let _ = sender.blocking_send(Message::End);
-            let _ = thread.join();
+        let Some(thread) = self.0 else { return };
+        let deadline = Instant::now() + LAST_LINES;
+        while let Err(TrySendError::Full(_)) = thread.lines.try_send(Message::End) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            sleep(ROOM);
         }
+        let _ = thread.ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
     }
 }
 
-fn write_all(mut messages: mpsc::Receiver<Message>, out: Box<dyn Write + Send>) {
+fn write_all(
+    mut messages: mpsc::Receiver<Message>,
+    out: Box<dyn Write + Send>,
+    lost: &Counter,
+    _end: Sender<()>,
+) {
     let mut out = BufWriter::with_capacity(64 * 1024, out);
     let mut failing = false;
     while let Some(Message::Line(entry)) = messages.blocking_recv() {
         let written = write_line(&mut out, &entry);
         let written = written.and_then(|()| if messages.is_empty() { out.flush() } else { Ok(()) });
+        if written.is_err() {
+            lost.inc();
+        }
         report_change(&mut failing, written);
     }
     let _ = out.flush();

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {
-    telemetry::init(args.log_format, &args.log_level).context("--log-level")?;
+    let _log = telemetry::init(args.log_format, &args.log_level).context("--log-level")?;
     let threads = args.threads.map_or_else(std::thread::available_parallelism, Ok)?.get();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
     let settings = Settings {

@@ -33,7 +33,7 @@ pub struct Metrics {
     rejected: Family<ListenerName, Counter>,
     received: Family<ListenerName, Counter>,
     sent: Family<ListenerName, Counter>,
-    /// Lines of the access log that were dropped because the writer could not follow.
+    /// Lines of the access log that the writer could not follow or that could not be written.
     pub access_log_dropped: Counter,
     /// Epoch of the snapshot in force.
     pub snapshot_epoch: Gauge,
@@ -197,7 +197,7 @@ impl Metrics {
     fn register_process(&self, registry: &mut Registry) {
         registry.register(
             "access_log_dropped",
-            "Lines of the access log dropped because the writer could not follow",
+            "Lines of the access log that the writer could not follow or that could not be written",
             self.access_log_dropped.clone(),
         );
         registry.register("snapshot_epoch", "Epoch of the snapshot in force", self.snapshot_epoch.clone());

@@ -22,10 +22,10 @@ struct Process {
 impl Process {
     /// Serves a snapshot and waits until it is ready.
     async fn start(snapshot: impl Fn(u16) -> String, more: &[&str]) -> Self {
-        Self::start_with(snapshot, more, Stdio::inherit()).await
+        Self::start_with(snapshot, more, Stdio::inherit(), Stdio::inherit()).await
     }
 
-    async fn start_with(snapshot: impl Fn(u16) -> String, more: &[&str], log: Stdio) -> Self {
+    async fn start_with(snapshot: impl Fn(u16) -> String, more: &[&str], out: Stdio, log: Stdio) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (port, admin) = (free_port(), free_port());
         let file = directory.path().join("snapshot.yaml");
@@ -37,6 +37,7 @@ impl Process {
             .args(["--admin", &local(admin).to_string(), "--threads", "2"])
             .args(more)
             .current_dir(directory.path())
+            .stdout(out)
             .stderr(log)
             .kill_on_drop(true)
             .spawn()
@@ -179,6 +180,40 @@ async fn each_request_is_counted_and_a_line_of_the_access_log() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_costs_log_lines_and_no_request() {
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let arguments = ["--access-log", "/dev/full", "--log-level", "trace", "--termination-wait", "0s"];
+    let mut process =
+        Process::start_with(saying("steady"), &arguments, Stdio::null(), Stdio::from(full)).await;
+    for _ in 0..50 {
+        assert_eq!(process.get("/").await.text(), "steady");
+    }
+    let lost = |answer: &Answer| {
+        let value = answer
+            .text()
+            .lines()
+            .find_map(|line| line.strip_prefix("evenkeel_proxy_access_log_dropped_total ")?.parse().ok());
+        value.is_some_and(|lost: u64| lost > 0)
+    };
+    process.until("lost lines are counted", "/metrics", lost).await;
+    process.signal("TERM").await;
+    assert_eq!(process.exit_code().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_that_nobody_reads_hold_up_neither_requests_nor_the_end() {
+    let arguments = ["--access-log", "-", "--log-level", "trace", "--termination-wait", "0s"];
+    let mut process = Process::start_with(saying("steady"), &arguments, Stdio::piped(), Stdio::piped()).await;
+    // Many times what a pipe holds (64 KiB).
+    let path = format!("/{}", "a".repeat(4000));
+    for _ in 0..200 {
+        assert_eq!(process.get(&path).await.text(), "steady");
+    }
+    process.signal("TERM").await;
+    assert_eq!(process.exit_code().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sigterm_lets_a_request_in_flight_finish_and_ends_with_it() {
     let go_on = std::sync::Arc::new(tokio::sync::Notify::new());
     let wait = go_on.clone();
@@ -248,7 +283,9 @@ async fn the_admin_port_does_not_wait_for_slow_clients_and_keeps_no_connection()
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_misbehaves_fills_no_log() {
-    let mut process = Process::start_with(saying("ok"), &["--termination-wait", "0s"], Stdio::piped()).await;
+    let mut process =
+        Process::start_with(saying("ok"), &["--termination-wait", "0s"], Stdio::inherit(), Stdio::piped())
+            .await;
     let mut socket = TcpStream::connect(local(process.port)).await.unwrap();
     socket.write_all(b"GET / HTTP/1.1\r\nHo").await.unwrap();
     drop(socket);

@@ -9,13 +9,15 @@
 //! | any `/echo…` | method, URI, headers and body (at most 1 MiB) of the request, as JSON |
 //! | `GET /healthz` | 200, or what it was set to |
 //! | `POST /admin/health?status=503&s=8` | sets the health, for good or for 8 s |
+//! | `POST /admin/fault?kind=slow&s=8` | for 8 s, or for good: `slow` answers half a second later, `reset` resets every connection that asks, `short` sends less than Content-Length says |
 //! | `GET /ws` | a WebSocket that echoes, after a first message with the name of the replica |
 //!
 //! The echo port does as the WebSocket, with bytes and lines. On shutdown nothing new is accepted and what is in flight
 //! is finished, WebSockets and echoes included.
 
 mod echo;
-mod health;
+mod fault;
+mod passing;
 mod routes;
 mod work;
 
@@ -53,6 +55,7 @@ pub async fn serve(
     let app = Arc::new(routes::App::new(identity.clone(), tunnels.clone()));
     let echoes = echo::accept(echo, identity.replica, tunnels.clone());
     tokio::spawn(stopping.clone().run_until_cancelled_owned(echoes));
+    let http = fault::Acceptor { listener: http, fault: app.fault.clone() };
     axum::serve(http, routes::router(app))
         .with_graceful_shutdown(async move {
             shutdown.await;

@@ -21,7 +21,8 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::Identity;
-use crate::health::Health;
+use crate::fault::{Fault, falter};
+use crate::passing::Passing;
 use crate::work::burn;
 
 const MAX_WORK_MS: u64 = 10_000;
@@ -39,7 +40,8 @@ type Refusal = (StatusCode, String);
 /// What the handlers share.
 pub(crate) struct App {
     identity: Identity,
-    health: Health,
+    health: Passing<StatusCode>,
+    pub(crate) fault: Arc<Passing<Fault>>,
     workers: Arc<Semaphore>,
     tunnels: TaskTracker,
 }
@@ -47,7 +49,13 @@ pub(crate) struct App {
 impl App {
     /// `tunnels` counts the WebSockets that are open.
     pub(crate) fn new(identity: Identity, tunnels: TaskTracker) -> Self {
-        Self { identity, health: Health::default(), workers: Arc::new(Semaphore::new(WORKERS)), tunnels }
+        Self {
+            identity,
+            health: Passing::default(),
+            fault: Arc::default(),
+            workers: Arc::new(Semaphore::new(WORKERS)),
+            tunnels,
+        }
     }
 }
 
@@ -61,9 +69,11 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/echo/{*rest}", any(echo))
         .route("/healthz", get(healthz))
         .route("/admin/health", post(set_health))
+        .route("/admin/fault", post(set_fault))
         .route("/ws", get(websocket))
         .fallback(whoami)
         .layer(DefaultBodyLimit::max(MAX_BODY))
+        .layer(middleware::from_fn_with_state(app.fault.clone(), falter))
         .layer(middleware::from_fn_with_state(app.clone(), sign))
         .with_state(app)
 }
@@ -175,7 +185,7 @@ async fn echo(State(app): State<Arc<App>>, request: Parts, body: Bytes) -> Json<
 }
 
 async fn healthz(State(app): State<Arc<App>>) -> (StatusCode, Json<Identity>) {
-    (app.health.status(Instant::now()), whoami(State(app)).await)
+    (app.health.get(Instant::now()).unwrap_or(StatusCode::OK), whoami(State(app)).await)
 }
 
 #[derive(Deserialize)]
@@ -194,6 +204,21 @@ async fn set_health(
         .filter(|status| !status.is_informational())
         .ok_or_else(|| (StatusCode::BAD_REQUEST, "status: write one from 200 to 999\n".to_owned()))?;
     app.health.set(status, s.map(Duration::from_secs), Instant::now());
+    Ok(whoami(State(app)).await)
+}
+
+#[derive(Deserialize)]
+struct SetFault {
+    kind: Fault,
+    s: Option<u64>,
+}
+
+async fn set_fault(
+    State(app): State<Arc<App>>,
+    Query(SetFault { kind, s }): Query<SetFault>,
+) -> Result<Json<Identity>, Refusal> {
+    at_most("s", s.unwrap_or(0), MAX_SECONDS)?;
+    app.fault.set(kind, s.map(Duration::from_secs), Instant::now());
     Ok(whoami(State(app)).await)
 }
 

@@ -79,7 +79,13 @@ async fn inputs_are_bounded() {
     {
         assert_eq!(app.get(path).await.status(), StatusCode::BAD_REQUEST, "{path}");
     }
-    for path in ["/admin/health?status=100", "/admin/health?status=0", "/admin/health"] {
+    for path in [
+        "/admin/health?status=100",
+        "/admin/health?status=0",
+        "/admin/health",
+        "/admin/fault?kind=late",
+        "/admin/fault?kind=slow&s=601",
+    ] {
         assert_eq!(app.request(Method::POST, path, "").await.status(), StatusCode::BAD_REQUEST, "{path}");
     }
 }
@@ -99,8 +105,28 @@ async fn a_download_has_the_size_and_takes_the_time_asked_for() {
         let start = Instant::now();
         let body = app.get(&format!("/bytes?n={n}&s={s}")).await.into_body().collect().await.unwrap();
         assert_eq!(body.to_bytes().len(), n, "{n} bytes over {s} s");
-        assert_eq!(start.elapsed().as_secs(), s, "{n} bytes over {s} s");
+        assert!(start.elapsed() >= Duration::from_secs(s), "{n} bytes over {s} s");
     }
+}
+
+#[tokio::test]
+async fn it_fails_in_the_way_it_was_told_to() {
+    let app = Running::start().await;
+    let fail = async |kind: &str| {
+        let path = format!("/admin/fault?kind={kind}");
+        assert_eq!(app.request(Method::POST, &path, "").await.status(), StatusCode::OK, "{kind}");
+    };
+    let uri: hyper::Uri = format!("http://{}/", app.http).parse().unwrap();
+    fail("slow").await;
+    let start = Instant::now();
+    assert_eq!(app.get("/").await.status(), StatusCode::OK);
+    assert!(start.elapsed() >= Duration::from_millis(500));
+    fail("short").await;
+    let short = app.get("/").await;
+    assert_eq!(short.headers()["content-length"], "1000");
+    assert!(short.into_body().collect().await.is_err(), "it ends before its length");
+    app.request(Method::POST, "/admin/fault?kind=reset", "").await;
+    assert!(app.client.get(uri).await.is_err(), "the connection is reset");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use evenkeel_tests::cluster::alone;
 use evenkeel_tests::environment::repository;
 use evenkeel_tests::faults::cases::{CASES, Case};
 use evenkeel_tests::faults::run::{judge, run};
-use evenkeel_tests::faults::stage::Stage;
+use evenkeel_tests::faults::stage::{Extent, Stage};
 use evenkeel_tests::faults::table::{HEAD, line};
 
 /// Breaks and changes things under load, and counts what fails.
@@ -15,6 +15,9 @@ struct Args {
     /// How often each case is played.
     #[arg(long, default_value_t = 1)]
     runs: usize,
+    /// Shorter outages and smaller floods.
+    #[arg(long)]
+    brief: bool,
     /// Only cases whose name contains this.
     #[arg(default_value = "")]
     only: String,
@@ -29,7 +32,7 @@ async fn main() -> Result<()> {
         bail!("nothing to play; the cases are {}", names.join(", "));
     }
     alone("faults", async |ns| {
-        let stage = Stage::set(ns).await?;
+        let stage = Stage::set(ns, if args.brief { Extent::BRIEF } else { Extent::FULL }).await?;
         let (mut table, mut broken) = (HEAD.to_owned(), Vec::new());
         for case in cases {
             let mut runs = Vec::new();

@@ -4,17 +4,28 @@ use anyhow::{Context as _, Result, ensure};
 use evenkeel_crds::v1alpha1::{ReplicaService, TargetGroup};
 use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
+use http::Request;
+use http_body_util::Full;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
 
-use super::machine::{Signal, heal, partition, signal};
+use super::machine::{Signal, boot, heal, lose_power, partition, signal};
 use super::stage::{REPLICAS, Stage, uid};
 use super::steady::Steady;
 use crate::conditions::eventually;
 use crate::environment::SYSTEM;
+use crate::traffic::http::send;
+
+const METRICS_API: &str = "v1beta1.metrics.k8s.io";
+/// How long a replica fails in its own way.
+const ILL_SECONDS: u64 = 5;
+/// Both operators are away so much longer than a component of the cluster.
+const OPERATORS_AWAY: u64 = 5;
+/// How long a node is away: less than Kubernetes takes to notice.
+const NODE_SECONDS: u64 = 20;
 
 /// What clients are promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,18 +67,26 @@ pub const CASES: &[Case] = &[
     safe("replica-deleted", |stage, _| replica_deleted(stage).boxed_local()),
     lossy("replica-killed", |stage, _| replica_killed(stage).boxed_local()),
     lossy("replica-hangs", |stage, _| replica_hangs(stage).boxed_local()),
+    safe("replica-answers-slowly", |stage, steady| replica_ill(stage, steady, "slow").boxed_local()),
+    lossy("replica-resets-connections", |stage, steady| replica_ill(stage, steady, "reset").boxed_local()),
+    lossy("replica-sends-less-than-it-says", |stage, steady| {
+        replica_ill(stage, steady, "short").boxed_local()
+    }),
     safe("proxy-rollout", |stage, _| proxy_rollout(stage).boxed_local()),
     lossy("proxy-killed", |stage, _| proxy_killed(stage).boxed_local()),
     safe("operator-killed-in-a-drain", |stage, _| operator_killed_in_a_drain(stage).boxed_local()),
+    safe("leader-paused", |stage, steady| leader_paused(stage, steady).boxed_local()),
     safe("operators-away", |stage, steady| operators_away(stage, steady).boxed_local()),
     safe("api-server-hangs", |stage, steady| component_hangs(stage, steady, "kube-apiserver").boxed_local()),
     safe("etcd-hangs", |stage, steady| component_hangs(stage, steady, "etcd").boxed_local()),
     safe("metrics-server-hangs", |stage, steady| {
         component_hangs(stage, steady, "metrics-server").boxed_local()
     }),
+    safe("metrics-api-gone", |stage, steady| metrics_api_gone(stage, steady).boxed_local()),
     safe("flood-of-changes", |stage, _| flood_of_changes(stage).boxed_local()),
     safe("node-drained", |stage, _| node_drained(stage).boxed_local()),
     lossy("node-cut-off", |stage, steady| node_cut_off(stage, steady).boxed_local()),
+    lossy("node-killed", |stage, steady| node_killed(stage, steady).boxed_local()),
 ];
 
 async fn scale_out_and_in(stage: &Stage<'_>) -> Result<()> {
@@ -135,6 +154,15 @@ async fn replica_hangs(stage: &Stage<'_>) -> Result<()> {
     stage.until_well(REPLICAS).await
 }
 
+/// Whichever replica is asked fails in some way for a while.
+async fn replica_ill(stage: &Stage<'_>, steady: &Steady, how: &str) -> Result<()> {
+    let ill = format!("/admin/fault?kind={how}&s={ILL_SECONDS}");
+    let request = Request::post(stage.http.url(&ill)).body(Full::default())?;
+    send(request).await?;
+    steady.run_on(ILL_SECONDS + 2).await?;
+    stage.until_well(REPLICAS).await
+}
+
 async fn proxy_rollout(stage: &Stage<'_>) -> Result<()> {
     let before = stage.proxies().await?;
     stage.ns.kubectl(&["rollout", "restart", "deployment/shop-proxy"]).await?;
@@ -169,6 +197,28 @@ async fn operator_killed_in_a_drain(stage: &Stage<'_>) -> Result<()> {
     stage.operator(&["rollout", "status", "deployment/evenkeel-operator", "--timeout=60s"]).await
 }
 
+/// The leader is stopped until another leads, and then goes on as if nothing had happened.
+async fn leader_paused(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
+    let paused = leader(&stage.ns.client).await?;
+    let pods: Api<Pod> = Api::namespaced(stage.ns.client.clone(), SYSTEM);
+    let uid_of_paused = uid(&pods.get(&paused).await?)?.to_owned();
+    signal(Signal::Stop, &uid_of_paused).await?;
+    let meanwhile = async {
+        eventually("another leader", async || {
+            ensure!(leader(&stage.ns.client).await? != paused, "{paused} still leads");
+            Ok(())
+        })
+        .await?;
+        stage.ns.kubectl(&["scale", "replicaservice/web", "--replicas=2"]).await?;
+        steady.run_on(1).await
+    };
+    let meanwhile = meanwhile.await;
+    signal(Signal::Continue, &uid_of_paused).await?;
+    meanwhile?;
+    stage.until_well(2).await?;
+    stage.operator(&["rollout", "status", "deployment/evenkeel-operator", "--timeout=60s"]).await
+}
+
 async fn operators_away(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
     let scale =
         async |replicas: &str| stage.operator(&["scale", "deployment/evenkeel-operator", replicas]).await;
@@ -181,7 +231,7 @@ async fn operators_away(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
         let victim = first(stage.replicas().await?)?;
         let replicas: Api<Pod> = stage.ns.api();
         replicas.delete(&victim.name_any(), &DeleteParams::default()).await?;
-        steady.run_on(20).await
+        steady.run_on(OPERATORS_AWAY * stage.extent.outage_seconds).await
     };
     let away = away.await;
     scale("--replicas=2").await?;
@@ -192,10 +242,20 @@ async fn operators_away(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
 
 async fn component_hangs(stage: &Stage<'_>, steady: &Steady, component: &str) -> Result<()> {
     signal(Signal::Stop, component).await?;
-    let meanwhile = steady.run_on(20).await;
+    let meanwhile = steady.run_on(stage.extent.outage_seconds).await;
     signal(Signal::Continue, component).await?;
     meanwhile?;
     eventually("the API server answers", async || Ok(stage.ns.client.apiserver_version().await?)).await?;
+    stage.scale(4).await
+}
+
+async fn metrics_api_gone(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
+    let environment = &stage.ns.environment;
+    let definition = environment.kubectl(["get", "apiservice", METRICS_API, "-o", "yaml"]).await?;
+    environment.kubectl(["delete", "apiservice", METRICS_API]).await?;
+    let meanwhile = steady.run_on(stage.extent.outage_seconds).await;
+    environment.kubectl_with_input(["create"], &definition).await?;
+    meanwhile?;
     stage.scale(4).await
 }
 
@@ -205,7 +265,10 @@ async fn flood_of_changes(stage: &Stage<'_>) -> Result<()> {
         let delay = json!({"spec": {"deregistrationDelay": format!("{}s", 10 + i % 5)}});
         stage.ns.patch::<TargetGroup>("web", delay).await.map(drop)
     };
-    futures::stream::iter((0..2_000).map(change)).buffer_unordered(8).try_collect::<()>().await?;
+    futures::stream::iter((0..stage.extent.changes).map(change))
+        .buffer_unordered(8)
+        .try_collect::<()>()
+        .await?;
     stage.scale(4).await
 }
 
@@ -221,14 +284,19 @@ async fn node_drained(stage: &Stage<'_>) -> Result<()> {
 }
 
 async fn node_cut_off(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
-    let clients_come_by = "node1";
-    let nodes = stage.replicas().await?.into_iter().filter_map(|pod| pod.spec?.node_name);
-    let node =
-        nodes.into_iter().find(|node| node != clients_come_by).context("no replica on another node")?;
-    let number = node.trim_start_matches("node");
-    partition(number).await?;
-    let meanwhile = steady.run_on(20).await;
-    heal(number).await?;
+    let node = stage.node_with_a_replica().await?;
+    partition(&node).await?;
+    let meanwhile = steady.run_on(NODE_SECONDS).await;
+    heal(&node).await?;
+    meanwhile?;
+    stage.until_well(REPLICAS).await
+}
+
+async fn node_killed(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
+    let node = stage.node_with_a_replica().await?;
+    lose_power(&node).await?;
+    let meanwhile = steady.run_on(NODE_SECONDS).await;
+    boot(&node).await?;
     meanwhile?;
     stage.until_well(REPLICAS).await
 }

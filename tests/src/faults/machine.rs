@@ -50,6 +50,22 @@ pub async fn heal(node: &str) -> Result<()> {
     cluster(&["heal", node]).await
 }
 
+/// A node that is gone from one moment to the next, with all that runs on it.
+///
+/// # Errors
+/// When there is no such node.
+pub async fn lose_power(node: &str) -> Result<()> {
+    cluster(&["node-stop", node]).await
+}
+
+/// Ends [`lose_power`].
+///
+/// # Errors
+/// When the node does not start.
+pub async fn boot(node: &str) -> Result<()> {
+    cluster(&["node-start", node]).await
+}
+
 async fn cluster(arguments: &[&str]) -> Result<()> {
     let script = repository().join("tests/cluster/cluster");
     let output = Command::new(&script).args(arguments).output().await.context("run tests/cluster/cluster")?;

@@ -20,11 +20,13 @@ pub struct Run {
     pub sessions_closed: u64,
     /// From the fault to the end of the last request that failed.
     pub last_failure: Option<Duration>,
+    /// From the fault until all was well.
+    pub took: Duration,
 }
 
 impl Run {
-    /// Sums up what was counted from `fault` on.
-    pub fn of(counts: &Counts, fault: Instant) -> Self {
+    /// Sums up what was counted from `fault` on, until all was well again after it `took` so long.
+    pub fn of(counts: &Counts, fault: Instant, took: Duration) -> Self {
         let failures = counts.requests.iter().flat_map(|(what, tally)| {
             tally.failures().into_iter().map(move |(why, count)| (format!("{what}: {why}"), count))
         });
@@ -34,6 +36,7 @@ impl Run {
             failures: failures.collect(),
             sessions_closed: counts.sessions.values().map(crate::traffic::Tally::failed).sum(),
             last_failure: last.map(|last| last.saturating_duration_since(fault)),
+            took,
         }
     }
 
@@ -52,8 +55,9 @@ pub async fn run(case: &Case, stage: &Stage<'_>) -> Result<Run> {
     steady.run_on(2).await?;
     let fault = Instant::now();
     let mended = (case.fault)(stage, &steady).await;
+    let took = fault.elapsed();
     let after = steady.run_on(2).await;
-    let run = Run::of(&steady.stop().await, fault);
+    let run = Run::of(&steady.stop().await, fault, took);
     mended?;
     after?;
     stage.restore().await?;
@@ -74,4 +78,26 @@ pub fn judge(case: &Case, run: &Run) -> Result<()> {
         run.failures
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn only_a_case_that_promises_it_must_not_lose_a_request() {
+        let case = |promise| Case { name: "case", promise, fault: |_, _| async { Ok(()) }.boxed_local() };
+        let lost = Run { requests: 10, failures: [("GET: reset".to_owned(), 1)].into(), ..Run::default() };
+        for (promise, run, kept) in [
+            (Promise::NothingFails, &Run::default(), true),
+            (Promise::NothingFails, &lost, false),
+            (Promise::OnlyTheVictimsFail, &lost, true),
+        ] {
+            assert_eq!(judge(&case(promise), run).is_ok(), kept, "{promise:?}");
+        }
+        let error = judge(&case(Promise::NothingFails), &lost).unwrap_err().to_string();
+        assert_eq!(error, r#"case: 1 of 10 requests failed: {"GET: reset": 1}"#);
+    }
 }

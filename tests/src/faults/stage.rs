@@ -16,11 +16,31 @@ use crate::fixtures::{listener, named, web, web_group};
 use crate::ports::NodePort;
 use crate::traffic::Client;
 
+/// The node whose ports the host's are mapped to.
+const CLIENTS_COME_BY: &str = "node1";
 /// Replicas when nothing happens.
 pub const REPLICAS: i32 = 3;
 
+/// How much of a fault: enough to see what it does, or as much as an operator on call would be woken for.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// How long a component of the cluster is away.
+    pub outage_seconds: u64,
+    /// How many changes make a flood.
+    pub changes: u32,
+}
+
+impl Extent {
+    /// For a look between two changes of the code.
+    pub const BRIEF: Self = Self { outage_seconds: 10, changes: 1_000 };
+    /// For the record.
+    pub const FULL: Self = Self { outage_seconds: 60, changes: 10_000 };
+}
+
 /// The objects, and the way to them.
 pub struct Stage<'a> {
+    /// How much of each fault.
+    pub extent: Extent,
     /// Where they are.
     pub ns: &'a Namespace,
     /// HTTP.
@@ -34,7 +54,7 @@ impl<'a> Stage<'a> {
     ///
     /// # Errors
     /// When one of them is refused or does not become ready.
-    pub async fn set(ns: &'a Namespace) -> Result<Self> {
+    pub async fn set(ns: &'a Namespace, extent: Extent) -> Result<Self> {
         let echo = ns.node_port().await?;
         let mut group: TargetGroup = named(web_group()?, "echo");
         group.spec.port = IntOrString::String("echo".into());
@@ -51,7 +71,7 @@ impl<'a> Stage<'a> {
             })
             .await?;
         ns.patch::<ReplicaService>("web", json!({"spec": {"scaling": {"min": 2}}})).await?;
-        let stage = Self { ns, http, echo };
+        let stage = Self { extent, ns, http, echo };
         eventually("the first echo", async || {
             Client::tcp(stage.echo.address()).session().exchange().await.map_err(anyhow::Error::msg)
         })
@@ -133,6 +153,17 @@ impl<'a> Stage<'a> {
     /// When the API server does not answer.
     pub async fn proxies(&self) -> Result<Vec<Pod>> {
         self.pods("evenkeel.dev/load-balancer=shop").await
+    }
+
+    /// Number of a node with a replica on it, other than the one by which clients come.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn node_with_a_replica(&self) -> Result<String> {
+        let nodes = self.replicas().await?.into_iter().filter_map(|pod| pod.spec?.node_name);
+        let node = nodes.into_iter().find(|node| node != CLIENTS_COME_BY);
+        let node = node.context("no replica on another node than the clients' one")?;
+        Ok(node.trim_start_matches("node").to_owned())
     }
 
     async fn pods(&self, selector: &str) -> Result<Vec<Pod>> {

@@ -57,10 +57,11 @@ impl Steady {
     /// # Errors
     /// When requests have none.
     pub async fn run_on(&self, seconds: u64) -> Result<()> {
-        match self.requests.get("GET") {
-            Some(gets) => gets.further(seconds * u64::from(GETS_PER_SECOND)).await,
-            None => Ok(()),
+        let Some(gets) = self.requests.get("GET") else { return Ok(()) };
+        for _ in 0..seconds {
+            gets.further(u64::from(GETS_PER_SECOND)).await?;
         }
+        Ok(())
     }
 
     /// Sends nothing more, and waits for what is in flight.

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod examples;
+mod faults;
 mod health;
 mod installation;
 mod listeners;
