@@ -21,8 +21,9 @@ pub const MAX_ATTEMPTS: u32 = 4;
 /// count.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where another target is left the request goes there after so long: nothing of it was sent, so that costs nothing.
-pub const CONNECT_HURRY: Duration = Duration::from_millis(250);
+/// Where another target is left the request goes there after so long: nothing of it was sent, so that costs nothing. Less
+/// would be too little where the proxy itself does not get its share of the processor for a while.
+pub const CONNECT_HURRY: Duration = Duration::from_millis(500);
 
 /// How an attempt failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -48,7 +48,9 @@ pub(crate) struct Signs {
     doubt: AtomicU8,
     /// The signs of life that the last look saw.
     seen: AtomicU32,
-    /// Looks since then that saw no more.
+    /// Looks in a row that saw no more.
+    quiet: AtomicU32,
+    /// Of these, the last ones in a row that saw many wait.
     silent: AtomicU32,
 }
 
@@ -106,20 +108,23 @@ impl Signs {
     /// Looks, and remembers what it saw. Only one may look.
     pub(crate) fn look(&self) -> Look {
         let answers = self.answers();
-        let waiting = self.waiting.load(Ordering::Relaxed);
         let lives = self.seen.swap(answers, Ordering::Relaxed) != answers;
-        let silent = if lives { 0 } else { self.silent.load(Ordering::Relaxed).saturating_add(1) };
-        self.silent.store(silent, Ordering::Relaxed);
-        Look { waiting, silent }
+        let many = self.waiting.load(Ordering::Relaxed) >= FEWEST_WAITING;
+        let one_more = |looks: &AtomicU32, counts: bool| {
+            let looked = if counts { looks.load(Ordering::Relaxed).saturating_add(1) } else { 0 };
+            looks.store(looked, Ordering::Relaxed);
+            looked
+        };
+        Look { quiet: one_more(&self.quiet, !lives), silent: one_more(&self.silent, !lives && many) }
     }
 }
 
-/// What a look saw of a target.
+/// What a look saw of a target, itself included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Look {
-    /// Requests that wait.
-    pub(crate) waiting: u32,
-    /// Looks in a row without a sign of life, this one included.
+    /// Looks in a row without a sign of life.
+    pub(crate) quiet: u32,
+    /// Of these, those since when many wait.
     pub(crate) silent: u32,
 }
 
@@ -127,12 +132,10 @@ pub(crate) struct Look {
 /// what they have in common is to blame, and none of them.
 pub(crate) fn silent(looks: &[Look], usual: Option<Duration>) -> impl Iterator<Item = usize> {
     let needed = usual.map(|usual| (usual.div_duration_f64(LOOK) * TIMES_USUAL).max(FEWEST_LOOKS));
-    let is_silent = move |look: &Look| {
-        needed.is_some_and(|needed| f64::from(look.silent) >= needed) && look.waiting >= FEWEST_WAITING
-    };
-    let lively = |look: &&Look| needed.is_some_and(|needed| f64::from(look.silent) < needed);
-    let enough = 3 * looks.iter().filter(lively).count() >= looks.len();
-    looks.iter().enumerate().filter(move |(_, look)| enough && is_silent(look)).map(|(index, _)| index)
+    let is_long = move |looks: u32| needed.is_some_and(|needed| f64::from(looks) >= needed);
+    let lively = looks.iter().filter(|look| !is_long(look.quiet)).count();
+    let enough = 3 * lively >= looks.len();
+    looks.iter().enumerate().filter(move |(_, look)| enough && is_long(look.silent)).map(|(index, _)| index)
 }
 
 /// How long targets of a group take to answer, on average over about the last 15 seconds with answers.
@@ -167,44 +170,45 @@ mod tests {
 
     fn silent_of(looks: &[(u32, u32)], usual_ms: u64) -> Vec<usize> {
         let looks: Vec<_> =
-            looks.iter().map(|(waiting, silent)| Look { waiting: *waiting, silent: *silent }).collect();
+            looks.iter().map(|(quiet, silent)| Look { quiet: *quiet, silent: *silent }).collect();
         silent(&looks, Some(Duration::from_millis(usual_ms))).collect()
     }
 
     #[test]
     fn a_target_is_silent_where_many_wait_in_vain_while_others_answer() {
         for (what, looks, usual_ms, expected) in [
-            ("one hangs", &[(1, 0), (60, 5), (1, 0)][..], 2, &[1][..]),
-            ("it only just began", &[(1, 0), (60, 4), (1, 0)], 2, &[]),
-            ("hardly anybody waits", &[(1, 0), (4, 50), (1, 0)], 2, &[]),
-            ("nobody waits", &[(1, 0), (0, 500), (1, 0)], 2, &[]),
-            ("its requests take long", &[(1, 0), (60, 9), (1, 0)], 100, &[]),
-            ("too long even so", &[(1, 0), (60, 10), (1, 0)], 100, &[1]),
-            ("one of two", &[(60, 9), (9, 1)], 2, &[0]),
-            ("two of three", &[(60, 9), (60, 9), (9, 1)], 2, &[0, 1]),
-            ("three of four: something else is wrong", &[(60, 9), (60, 9), (60, 9), (9, 1)], 2, &[]),
-            ("all", &[(60, 9), (60, 9)], 2, &[]),
-            ("the only one", &[(60, 9)], 2, &[]),
+            ("one hangs", &[(0, 0), (9, 5), (0, 0)][..], 2, &[1][..]),
+            ("many wait, but not for long", &[(0, 0), (99, 4), (0, 0)], 2, &[]),
+            ("hardly anybody waits", &[(0, 0), (99, 0), (0, 0)], 2, &[]),
+            ("its requests take long", &[(0, 0), (9, 9), (0, 0)], 100, &[]),
+            ("too long even so", &[(0, 0), (10, 10), (0, 0)], 100, &[1]),
+            ("one of two", &[(9, 9), (1, 1)], 2, &[0]),
+            ("two of three", &[(9, 9), (9, 9), (1, 1)], 2, &[0, 1]),
+            ("three of four: something else is wrong", &[(9, 9), (9, 9), (9, 9), (1, 1)], 2, &[]),
+            ("the others have nothing to answer", &[(9, 9), (99, 0)], 2, &[]),
+            ("all", &[(9, 9), (9, 9)], 2, &[]),
+            ("the only one", &[(9, 9)], 2, &[]),
         ] {
             assert_eq!(silent_of(looks, usual_ms), expected, "{what}");
         }
-        let unknown = silent(&[Look { waiting: 60, silent: 99 }, Look { waiting: 1, silent: 0 }], None);
+        let unknown = silent(&[Look { quiet: 99, silent: 99 }, Look { quiet: 0, silent: 0 }], None);
         assert_eq!(unknown.count(), 0, "what is usual is not known");
     }
 
     #[test]
-    fn looks_without_a_sign_of_life_are_counted_from_the_last_one() {
+    fn looks_are_counted_from_the_last_sign_of_life_and_from_when_many_wait() {
         let signs = Signs::default();
+        let look = || (signs.look().quiet, signs.silent.load(Ordering::Relaxed));
+        assert_eq!([look(), look()], [(1, 0), (2, 0)], "nobody waits");
+        (0..FEWEST_WAITING).for_each(|_| signs.ask());
+        assert_eq!([look(), look()], [(3, 1), (4, 2)]);
         signs.ask();
-        signs.ask();
-        assert_eq!([signs.look().silent, signs.look().silent], [1, 2]);
         signs.answer();
-        assert_eq!(signs.look(), Look { waiting: 1, silent: 0 });
-        assert_eq!(signs.look().silent, 1);
+        assert_eq!([look(), look()], [(0, 0), (1, 1)], "one was answered");
         signs.trust();
-        assert_eq!(signs.look().silent, 0, "a passed check is one");
+        assert_eq!([look(), look()], [(0, 0), (1, 1)], "a check has passed");
         signs.give_up();
-        assert_eq!(signs.look(), Look { waiting: 0, silent: 1 });
+        assert_eq!(look(), (2, 0), "there are fewer now");
     }
 
     #[test]

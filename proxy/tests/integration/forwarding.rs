@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::client::{get_h2, get_in_turn, raw, send};
-use crate::harness::{forwarding, free_port, in_flight, local, serve, target, until};
+use crate::harness::{forwarding, free_port, group, in_flight, local, serve, target, until};
 use crate::target::Target;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +99,10 @@ async fn many_clients_at_once_get_each_their_own_answers() {
     for client in clients.collect::<Vec<_>>() {
         client.await.unwrap();
     }
-    assert_eq!(targets.each_ref().map(Target::served), [400, 400]);
+    let [a, b] = targets.each_ref().map(Target::served);
+    // On a machine that is busy enough, connections may take too long: those requests go to the other one.
+    let elsewhere = group(&proxy).stats().connect_failures();
+    assert!(a + b == 800 && a.abs_diff(b) <= 2 * elsewhere, "{a} and {b}, {elsewhere} elsewhere");
     until("nothing is in flight", || in_flight(&proxy) == 0).await;
 }
 
