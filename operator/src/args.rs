@@ -4,6 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::{Parser, ValueEnum};
 
+use crate::drain::Step;
+
 /// The control plane of Evenkeel: reconciles LoadBalancers, TargetGroups and ReplicaServices, tells the proxies what
 /// they must know, and decides how many replicas there should be.
 #[derive(Parser, Clone, Debug)]
@@ -40,6 +42,10 @@ pub struct Args {
     /// What is logged: error, warn, info, debug, trace, or directives such as `info,evenkeel_operator=debug`.
     #[arg(long, env = "EVENKEEL_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
+
+    /// For tests of failover: this operator dies, as by `kill -9`, each time it has taken such a step with a replica.
+    #[arg(long, env = "EVENKEEL_DIE_AFTER", value_enum, hide = true)]
+    pub die_after: Option<Step>,
 }
 
 /// How log lines look.

@@ -29,7 +29,7 @@ mod write;
 pub use gate::{Gate, Readiness, SILENCE, Silence, Way, passes};
 pub(crate) use look::forwards;
 pub use metrics::Metrics;
-pub use plan::{Action, Draining, Phase, Replica, Set, Situation, plan};
+pub use plan::{Action, Draining, Phase, Replica, Set, Situation, Step, plan};
 pub use progress::{Forward, Progress, progress};
 pub use shell::{Drain, run};
 pub use story::News;

@@ -137,12 +137,17 @@ pub async fn start(term: Term, parts: &mut JoinSet<&'static str>) -> Result<Plan
         decisions: plane.decisions.clone(),
         metrics: metrics.scale,
     };
-    scale(scaler, metrics.drain, parts);
+    scale(scaler, metrics.drain, args.die_after, parts);
     Ok(plane)
 }
 
 /// What changes how many replicas there are.
-fn scale(autoscaler: Autoscaler, metrics: drain::Metrics, parts: &mut JoinSet<&'static str>) {
+fn scale(
+    autoscaler: Autoscaler,
+    metrics: drain::Metrics,
+    die_after: Option<drain::Step>,
+    parts: &mut JoinSet<&'static str>,
+) {
     let Autoscaler { client, events, world, registry, publisher, .. } = &autoscaler;
     let (news, told) = mpsc::channel(drain::BACKLOG);
     parts.spawn(drain::tell(told, events.clone()));
@@ -153,6 +158,7 @@ fn scale(autoscaler: Autoscaler, metrics: drain::Metrics, parts: &mut JoinSet<&'
         publisher: publisher.clone(),
         news,
         metrics,
+        die_after,
     }));
     parts.spawn(autoscaler::run(autoscaler));
 }

@@ -137,7 +137,36 @@ pub enum Action {
     Scale(i32),
 }
 
+/// What a step does, whatever it is done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Step {
+    /// [`Action::Drain`].
+    Drain,
+    /// [`Action::Release`].
+    Release,
+    /// [`Action::Mark`].
+    Mark,
+    /// [`Action::CloseGate`].
+    CloseGate,
+    /// [`Action::OpenGate`].
+    OpenGate,
+    /// [`Action::Scale`].
+    Scale,
+}
+
 impl Action {
+    /// What it does.
+    pub fn step(&self) -> Step {
+        match self {
+            Self::Drain(_) => Step::Drain,
+            Self::Release(_) => Step::Release,
+            Self::Mark(_) => Step::Mark,
+            Self::CloseGate(_) => Step::CloseGate,
+            Self::OpenGate(_) => Step::OpenGate,
+            Self::Scale(_) => Step::Scale,
+        }
+    }
+
     /// The pod that it changes.
     pub fn pod(&self) -> Option<&str> {
         match self {

@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 use super::gate::Silence;
 use super::look::View;
 use super::metrics::Metrics;
-use super::plan::{Action, Replica, Situation, is_rolling_out, plan};
+use super::plan::{Action, Replica, Situation, Step, is_rolling_out, plan};
 use super::story::{News, Story};
 use super::write;
 use crate::push::Publisher;
@@ -44,6 +44,8 @@ pub struct Drain {
     pub news: mpsc::Sender<(Arc<ValidReplicaService>, News)>,
     /// Counters.
     pub metrics: Metrics,
+    /// For tests of failover: this process dies each time it has taken such a step.
+    pub die_after: Option<Step>,
 }
 
 /// What is remembered from look to look. A new leader begins with nothing.
@@ -204,6 +206,9 @@ impl Drain {
                 Ok(()) => {
                     self.metrics.took(&action);
                     info!(replica_service = %key, ?action, from = situation.replicas, "step");
+                    if self.die_after == Some(action.step()) {
+                        std::process::abort(); // nothing is tidied up, as by `kill -9`
+                    }
                 }
                 Err(error) => {
                     warn!(replica_service = %key, ?action, %error, "a step failed; it is planned again");

@@ -75,6 +75,16 @@ pub const CASES: &[Case] = &[
     safe("proxy-rollout", |stage, _| proxy_rollout(stage).boxed_local()),
     lossy("proxy-killed", |stage, _| proxy_killed(stage).boxed_local()),
     safe("operator-killed-in-a-drain", |stage, _| operator_killed_in_a_drain(stage).boxed_local()),
+    safe("operator-dies-after-each-step-of-a-drain", |stage, _| {
+        operator_dies(stage, &["drain", "mark", "close-gate", "scale"], |stage| stage.scale(2).boxed_local())
+            .boxed_local()
+    }),
+    safe("operator-dies-after-each-step-of-a-rollout", |stage, _| {
+        operator_dies(stage, &["drain", "mark", "close-gate", "open-gate"], |stage| {
+            rollout(stage).boxed_local()
+        })
+        .boxed_local()
+    }),
     safe("leader-paused", |stage, steady| leader_paused(stage, steady).boxed_local()),
     safe("operators-away", |stage, steady| operators_away(stage, steady).boxed_local()),
     safe("api-server-hangs", |stage, steady| component_hangs(stage, steady, "kube-apiserver").boxed_local()),
@@ -195,6 +205,28 @@ async fn operator_killed_in_a_drain(stage: &Stage<'_>) -> Result<()> {
     signal(Signal::Kill, uid(&pods.get(&leader).await?)?).await?;
     stage.until_well(2).await?;
     stage.operator(&["rollout", "status", "deployment/evenkeel-operator", "--timeout=60s"]).await
+}
+
+/// Operators that die whenever they have taken such a step; each takes over from another that did.
+async fn operator_dies(
+    stage: &Stage<'_>,
+    steps: &[&str],
+    change: for<'a> fn(&'a Stage<'_>) -> LocalBoxFuture<'a, Result<()>>,
+) -> Result<()> {
+    for step in steps {
+        stage.set_operator(&format!("EVENKEEL_DIE_AFTER={step}")).await?;
+        // One time-out may be too short for many deaths in a row.
+        let changed = match change(stage).await {
+            Ok(()) => Ok(()),
+            Err(_) => stage.until_settled().await,
+        };
+        let deaths = stage.operator_deaths().await?;
+        stage.set_operator("EVENKEEL_DIE_AFTER-").await?;
+        changed.with_context(|| format!("after {step}"))?;
+        ensure!(deaths > 0, "no operator died after {step}");
+        stage.scale(REPLICAS).await?;
+    }
+    Ok(())
 }
 
 /// The leader is stopped until another leads, and then goes on as if nothing had happened.

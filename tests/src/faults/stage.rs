@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, ObjectList};
 use serde_json::json;
 
 use crate::cluster::Namespace;
@@ -168,8 +168,7 @@ impl<'a> Stage<'a> {
 
     async fn pods(&self, selector: &str) -> Result<Vec<Pod>> {
         let pods: Api<Pod> = self.ns.api();
-        let pods = pods.list(&ListParams::default().labels(selector)).await?;
-        Ok(pods.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
+        Ok(undeleted(pods.list(&ListParams::default().labels(selector)).await?))
     }
 
     /// Waits until the container of a pod was started again and is ready.
@@ -183,6 +182,34 @@ impl<'a> Stage<'a> {
             .map(drop)
     }
 
+    /// Waits until the Deployment of the replicas runs as many as it is told to, all of its newest template, and all are
+    /// healthy.
+    ///
+    /// # Errors
+    /// When it does not come true in time.
+    pub async fn until_settled(&self) -> Result<()> {
+        let web: ReplicaService = self.ns.api().get("web").await?;
+        self.until_well(web.spec.scaling.desired.context("web has no desired number")?).await
+    }
+
+    /// Sets a variable in the operators' environment, and waits until all have it.
+    ///
+    /// # Errors
+    /// When it does not come true in time.
+    pub async fn set_operator(&self, variable: &str) -> Result<()> {
+        self.operator(&["set", "env", "deployment/evenkeel-operator", variable]).await?;
+        self.operator(&["rollout", "status", "deployment/evenkeel-operator", "--timeout=60s"]).await
+    }
+
+    /// How often operators that run now have died.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn operator_deaths(&self) -> Result<i32> {
+        let pods: Api<Pod> = Api::namespaced(self.ns.client.clone(), SYSTEM);
+        Ok(undeleted(pods.list(&ListParams::default()).await?).iter().map(restarts).sum())
+    }
+
     /// Runs kubectl on the operator's Deployment.
     ///
     /// # Errors
@@ -191,6 +218,10 @@ impl<'a> Stage<'a> {
         let here = ["--namespace", SYSTEM];
         self.ns.environment.kubectl(here.iter().chain(arguments)).await.map(drop)
     }
+}
+
+fn undeleted(pods: ObjectList<Pod>) -> Vec<Pod> {
+    pods.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect()
 }
 
 /// UID of a pod.

@@ -59,6 +59,7 @@ fn fixture(desired: i32, replicas: i32, pods: &[(&str, Value)]) -> Fixture {
         publisher: Arc::new(publisher),
         news,
         metrics: Metrics::register(&mut prometheus_client::registry::Registry::default()),
+        die_after: None,
     };
     Fixture { drain, writers, log, told }
 }
