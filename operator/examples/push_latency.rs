@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use evenkeel_operator::auth::{self, Authenticate, PodIdentity};
 use evenkeel_operator::ca::{Authority, PUSH_SERVICE};
-use evenkeel_operator::push::{self, Publisher, PushState, Service};
+use evenkeel_operator::push::{self, Publisher, PushState, Service, Serving};
 use evenkeel_operator::registry::{
     ObjectKey, Port, Registry, TargetSource, ValidLoadBalancer, ValidTargetGroup,
 };
@@ -21,6 +21,7 @@ use evenkeel_proxy_api::proto::{self, from_proxy::Message};
 use evenkeel_proxy_api::snapshot::{
     Action, Algorithm, HealthCheck, Listener, ListenerProtocol, TargetProtocol, WeightedTargetGroup,
 };
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::Event;
@@ -120,7 +121,8 @@ async fn settle(
 }
 
 async fn connect_all(publisher: &Arc<Publisher>, world: &Arc<World>, proxies: usize) -> anyhow::Result<()> {
-    let authority = Authority::generate()?;
+    let authority = Authority::generate(Timestamp::now())?;
+    let serving = Serving::new(authority.sign("default", Timestamp::now())?)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let service = Service {
@@ -130,10 +132,10 @@ async fn connect_all(publisher: &Arc<Publisher>, world: &Arc<World>, proxies: us
         metrics: push::Metrics::register(&mut prometheus::Registry::default()),
         stop: CancellationToken::new(),
     };
-    tokio::spawn(push::serve(listener, authority.sign("default")?, service));
+    tokio::spawn(push::serve(listener, Arc::new(serving), service));
     for proxy in 0..proxies {
         let tls = ClientTlsConfig::new()
-            .ca_certificate(Certificate::from_pem(authority.bundle()))
+            .ca_certificate(Certificate::from_pem(authority.certificate()))
             .domain_name(PUSH_SERVICE);
         let endpoint = Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?;
         let client = PushClient::new(endpoint.connect().await?);

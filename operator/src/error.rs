@@ -33,6 +33,11 @@ impl Error {
         matches!(self, Self::Api { source, .. } if matches!(&**source, kube::Error::Api(status) if status.is_not_found()))
     }
 
+    /// Where somebody else was faster: it exists already, or is not any more what was read.
+    pub fn is_conflict(&self) -> bool {
+        matches!(self, Self::Api { source, .. } if matches!(&**source, kube::Error::Api(status) if status.code == 409))
+    }
+
     /// Where the API server will not have it, now or later.
     pub fn is_refusal(&self) -> bool {
         let Self::Api { source, .. } = self else { return false };

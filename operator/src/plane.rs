@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use kube::Client;
+use jiff::Timestamp;
+use kube::{Api, Client};
 use prometheus_client::registry as prometheus;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -13,10 +14,10 @@ use tokio_util::sync::CancellationToken;
 use crate::args::Args;
 use crate::auth::TokenReviewer;
 use crate::autoscaler::{self, Autoscaler, Decisions};
-use crate::ca::{self, Authority, Identity};
+use crate::ca::{self, Around, Keeper, Pace};
 use crate::drain::{self, Drain};
 use crate::events::Events;
-use crate::push::{self, Publisher, PushState};
+use crate::push::{self, Publisher, PushState, Serving};
 use crate::registry::Registry;
 use crate::reports::Reports;
 use crate::targets::Targets;
@@ -28,7 +29,7 @@ pub struct Term {
     pub client: Client,
     /// The command line.
     pub args: Args,
-    /// Where drains and decisions are told.
+    /// Where drains, decisions and rotations are told.
     pub events: Arc<Events>,
     /// Counters.
     pub metrics: Metrics,
@@ -65,6 +66,11 @@ impl Plane {
             decisions: Arc::default(),
         }
     }
+
+    fn around_ca(&self, events: Arc<Events>, metrics: ca::Metrics) -> Around {
+        let (world, state) = (self.world.clone(), self.push.clone());
+        Around { world, state, events, metrics, pace: Pace::default() }
+    }
 }
 
 /// Counters. They live as long as the process, across terms of leadership.
@@ -72,6 +78,8 @@ impl Plane {
 pub struct Metrics {
     /// Of the push server.
     pub push: push::Metrics,
+    /// Of the certificate authority.
+    pub ca: ca::Metrics,
     /// Of scaling.
     pub scale: autoscaler::Metrics,
     /// Of drains and rollouts.
@@ -83,6 +91,7 @@ impl Metrics {
     pub fn register(registry: &mut prometheus::Registry) -> Self {
         Self {
             push: push::Metrics::register(registry),
+            ca: ca::Metrics::register(registry),
             scale: autoscaler::Metrics::register(registry),
             drain: drain::Metrics::register(registry),
         }
@@ -106,8 +115,8 @@ pub enum Error {
 /// When the push address cannot be bound or there is no certificate authority.
 pub async fn start(term: Term, parts: &mut JoinSet<&'static str>) -> Result<Plane, Error> {
     let Term { client, args, events, metrics, registry, epoch, stop } = term;
-    let authority = Authority::ensure(&client, &args.namespace).await?;
-    let identity = authority.sign(&args.namespace)?;
+    let secrets = Api::namespaced(client.clone(), &args.namespace);
+    let keeper = Box::pin(Keeper::load(secrets, &args.namespace, Timestamp::now())).await?;
     let listener = TcpListener::bind(args.push_address)
         .await
         .map_err(|error| Error::Listen(args.push_address, error))?;
@@ -123,11 +132,11 @@ pub async fn start(term: Term, parts: &mut JoinSet<&'static str>) -> Result<Plan
         metrics: metrics.push,
         stop,
     };
-    parts.spawn(serve(listener, identity, service));
+    parts.spawn(serve(listener, keeper.serving(), service));
     let address = SocketAddr::new(args.pod_ip, args.push_address.port());
     parts.spawn(push::endpoint::claim(client.clone(), args.namespace, address, world.clone()));
-    let bundle = authority.bundle().to_owned();
-    parts.spawn(ca::publish(client.clone(), registry.clone(), bundle));
+    parts.spawn(ca::publish(client.clone(), registry.clone(), keeper.bundle()));
+    parts.spawn(ca::keep(keeper, plane.around_ca(events.clone(), metrics.ca)));
     let scaler = Autoscaler {
         client,
         events,
@@ -164,9 +173,9 @@ fn scale(
 }
 
 /// Proxies are known by their pods: they are served once those were listed.
-async fn serve(listener: TcpListener, identity: Identity, service: push::Service) -> &'static str {
+async fn serve(listener: TcpListener, serving: Arc<Serving>, service: push::Service) -> &'static str {
     if service.world.ready().await.is_err() {
         return "push server";
     }
-    push::serve(listener, identity, service).await
+    push::serve(listener, serving, service).await
 }

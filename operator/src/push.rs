@@ -11,8 +11,10 @@ pub(crate) mod publisher;
 mod server;
 mod session;
 mod state;
+mod tls;
 
 pub use metrics::Metrics;
 pub use publisher::{Published, Publisher, publish};
 pub use server::{Service, serve};
 pub use state::{ProxyView, PushState};
+pub use tls::Serving;

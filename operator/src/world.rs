@@ -233,6 +233,13 @@ impl World {
         self.proxies.state_filter(|pod| belongs(pod, LOAD_BALANCER, key, &deployment) && !has_ended(pod))
     }
 
+    /// The pods of all load balancers' proxies whose containers have not ended, and whose they are.
+    pub fn all_proxies(&self) -> Vec<(ObjectKey, Arc<Pod>)> {
+        let pods = self.proxies.state().into_iter().filter(|pod| !has_ended(pod));
+        let named = pods.filter_map(|pod| Some((proxy_identity(&pod)?.0, pod)));
+        named.filter(|(key, pod)| belongs(pod, LOAD_BALANCER, key, &labels::proxy(&key.name))).collect()
+    }
+
     /// The Deployment of a ReplicaService.
     pub fn deployment_of(&self, key: &ObjectKey) -> Option<Arc<Deployment>> {
         self.deployments.get(&ObjectRef::new(&key.name).within(&key.namespace))

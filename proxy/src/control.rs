@@ -1,8 +1,9 @@
 //! The stream to the operator: everything that this proxy serves comes from there, and what it sees goes there.
 //!
 //! ```text
-//! dial ─► Hello ─► Update… ─► Assembler ─► Applier ─► Ack
-//!                    every second: Sampler ─► Report
+//! dial ─► Hello, Trust ─► Update… ─► Assembler ─► Applier ─► Ack
+//!                           every second: Sampler ─► Report
+//!                           when the CA file changed ─► Trust
 //! ```
 //!
 //! When the stream ends, another is begun, and the last good snapshot goes on being served however long that takes.
@@ -17,6 +18,7 @@ use evenkeel_proxy_api::delta::{Assembler, DeltaError, MAX_CHUNK};
 use evenkeel_proxy_api::proto;
 use evenkeel_proxy_api::proto::push_client::PushClient;
 use evenkeel_proxy_api::report::{FromProxy, Hello};
+use evenkeel_proxy_api::trust::Trust;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
@@ -31,6 +33,8 @@ use dial::{Dial, DialError};
 
 /// From one report to the next.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the CA file is read: Kubernetes renews it, and the operator waits for it to tell.
+const TRUST_INTERVAL: Duration = Duration::from_secs(2);
 /// The operator's first answer takes no longer than this, or something is wrong.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// So many messages may wait to be sent. A report that finds no room is not made: the next has what it would have had.
@@ -64,12 +68,14 @@ pub struct Control<D, L> {
     assembler: Assembler,
     /// Whether the stream has brought a whole version.
     told: bool,
+    /// What the operator was told on this stream.
+    trust: Option<Trust>,
 }
 
 impl<D: Dial, L: Reconcile> Control<D, L> {
     /// A stream that is dialled this way and whose snapshots are applied there.
     pub fn new(dial: D, applier: Arc<Applier<L>>, metrics: Arc<Metrics>) -> Self {
-        Self { dial, applier, metrics, assembler: Assembler::default(), told: false }
+        Self { dial, applier, metrics, assembler: Assembler::default(), told: false, trust: None }
     }
 
     /// Keeps a stream open. Ends never.
@@ -109,6 +115,8 @@ impl<D: Dial, L: Reconcile> Control<D, L> {
         let (outbox, messages) = mpsc::channel(OUTBOX);
         // The channel is empty and its other end is here.
         let _ = outbox.try_send(self.hello().into());
+        self.trust = None;
+        self.tell_trust(&outbox).await;
         let mut request = Request::new(ReceiverStream::new(messages));
         request.metadata_mut().insert("authorization", bearer);
         let mut client = PushClient::new(channel).max_decoding_message_size(MAX_CHUNK);
@@ -126,6 +134,18 @@ impl<D: Dial, L: Reconcile> Control<D, L> {
         })
     }
 
+    /// Says whom this proxy trusts, if that is news.
+    async fn tell_trust(&mut self, outbox: &mpsc::Sender<proto::FromProxy>) {
+        // Without a file there is nothing to tell; the next dial says what is wrong with it.
+        let Ok(trust) = self.dial.trust().await else { return };
+        if self.trust.as_ref() != Some(&trust)
+            && let Ok(room) = outbox.try_reserve()
+        {
+            room.send(FromProxy::Trust(trust.clone()).into());
+            self.trust = Some(trust);
+        }
+    }
+
     async fn serve(
         &mut self,
         mut updates: Streaming<proto::Update>,
@@ -134,6 +154,8 @@ impl<D: Dial, L: Reconcile> Control<D, L> {
         let mut sampler = Sampler::new(Arc::clone(self.applier.core()));
         let mut ticks = interval(REPORT_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = interval(TRUST_INTERVAL);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 update = updates.message() => {
@@ -150,6 +172,7 @@ impl<D: Dial, L: Reconcile> Control<D, L> {
                         room.send(FromProxy::Report(sampler.sample()).into());
                     }
                 }
+                _ = looks.tick() => self.tell_trust(&outbox).await,
             }
         }
     }

@@ -11,16 +11,15 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Identity as TlsIdentity, Server, ServerTlsConfig};
+use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{error, warn};
 
 use super::metrics::Metrics;
 use super::publisher::Publisher;
 use super::session::Session;
+use super::tls::{Serving, incoming};
 use crate::auth::{self, Authenticate};
-use crate::ca::Identity;
 use crate::world::World;
 
 /// What a proxy sends at once is smaller.
@@ -87,28 +86,26 @@ impl Push for Service {
 }
 
 /// Serves until `service.stop`, or until the server fails. Dropping this future ends all streams, too.
-pub async fn serve(listener: TcpListener, identity: Identity, service: Service) -> &'static str {
+pub async fn serve(listener: TcpListener, serving: Arc<Serving>, service: Service) -> &'static str {
     const NAME: &str = "push server";
     let stop = service.stop.child_token();
     let service = Service { stop: stop.clone(), ..service };
     let ended = stop.clone().cancelled_owned();
     let _end_streams = stop.drop_guard();
-    let Identity { certificate, key } = identity;
-    let tls = ServerTlsConfig::new().identity(TlsIdentity::from_pem(certificate, key));
-    let server = match Server::builder().tls_config(tls) {
-        Ok(server) => server,
+    let connections = match incoming(listener, serving) {
+        Ok(connections) => connections,
         Err(error) => {
-            error!(%error, "the serving certificate cannot be used");
+            error!(%error, "proxies cannot be served over TLS");
             return NAME;
         }
     };
     let push = PushServer::new(service).max_decoding_message_size(MESSAGE_LIMIT);
-    let result = server
+    let result = Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
         .max_concurrent_streams(8)
         .add_service(push)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), ended)
+        .serve_with_incoming_shutdown(connections, ended)
         .await;
     if let Err(error) = result {
         error!(%error, "the push server failed");

@@ -8,6 +8,7 @@ use evenkeel_proxy_api::delta::updates;
 use evenkeel_proxy_api::proto::{self, FromProxy, Update, from_proxy::Message};
 use evenkeel_proxy_api::report::{Ack, Report};
 use evenkeel_proxy_api::snapshot::Version;
+use evenkeel_proxy_api::trust::Trust;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
@@ -140,6 +141,10 @@ impl Session {
             Message::Hello(_) => self.nonsense("a second hello"),
             Message::Ack(ack) => match Ack::try_from(ack) {
                 Ok(ack) => self.acknowledge(ack, sent),
+                Err(error) => self.nonsense(&error.to_string()),
+            },
+            Message::Trust(trust) => match Trust::try_from(trust) {
+                Ok(trust) => self.publisher.state().trusts_now(&self.load_balancer, &self.pod.uid, trust),
                 Err(error) => self.nonsense(&error.to_string()),
             },
             Message::Report(report) => match Report::try_from(report) {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use evenkeel_proxy_api::report::{Ack, Rejection};
 use evenkeel_proxy_api::snapshot::Version;
+use evenkeel_proxy_api::trust::{Fingerprint, Trust};
 use futures::Stream;
 use parking_lot::RwLock;
 
@@ -34,6 +35,7 @@ struct Proxy {
     streams: u32,
     applied: Option<Version>,
     rejections: Vec<Rejection>,
+    trust: Trust,
 }
 
 /// What one proxy has in force.
@@ -64,6 +66,13 @@ impl PushState {
     /// Load balancers of which a proxy connected, disconnected or acknowledged something else than before.
     pub fn changes(&self) -> impl Stream<Item = ObjectKey> + Send + use<> {
         self.changes.subscribe()
+    }
+
+    /// Whether a proxy has said in this term that it trusts an authority.
+    pub fn trusts(&self, load_balancer: &ObjectKey, pod_uid: &str, authority: &Fingerprint) -> bool {
+        let balancers = self.balancers.read();
+        let proxy = balancers.get(load_balancer).and_then(|balancer| balancer.proxies.get(pod_uid));
+        proxy.is_some_and(|proxy| proxy.trust.authorities.contains(authority))
     }
 
     /// Number of open streams.
@@ -109,6 +118,11 @@ impl PushState {
         if known.is_some() {
             self.changes.send(load_balancer);
         }
+    }
+
+    /// Notes whom a proxy trusts.
+    pub(super) fn trusts_now(&self, load_balancer: &ObjectKey, pod_uid: &str, trust: Trust) {
+        self.with_proxy(load_balancer, pod_uid, |proxy| proxy.trust = trust);
     }
 
     /// Notes what a proxy acknowledged, and returns the rejections that were not known before.
@@ -247,6 +261,22 @@ mod tests {
         state.disconnect(&key, "uid");
         state.connect(&key, "uid", "p");
         assert_eq!(state.proxies(&key)[0].generation, None);
+    }
+
+    #[test]
+    fn a_proxy_trusts_whom_it_named_last_also_while_it_is_away_but_another_process_must_say_it_again() {
+        let (state, key) = (PushState::default(), ObjectKey::new("default", "shop"));
+        let [old, new] = [1, 2].map(|byte| Fingerprint([byte; 32]));
+        let trusts = || [old, new].map(|authority| state.trusts(&key, "uid", &authority));
+        state.connect(&key, "uid", "p");
+        assert_eq!(trusts(), [false, false]);
+        state.trusts_now(&key, "uid", Trust { authorities: [old].into() });
+        assert_eq!(trusts(), [true, false]);
+        state.trusts_now(&key, "uid", Trust { authorities: [old, new].into() });
+        state.disconnect(&key, "uid");
+        assert_eq!(trusts(), [true, true]);
+        state.connect(&key, "uid", "p");
+        assert_eq!(trusts(), [false, false]);
     }
 
     #[test]

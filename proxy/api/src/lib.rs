@@ -5,7 +5,7 @@
 //! Report, Ack ◄─────────────stream──────────────── Report, Ack   (proxy → operator)
 //! ```
 //!
-//! [`snapshot`] and [`report`] are the domain: plain values. [`proto`] is the wire, [`convert`] leads from one to the other,
+//! [`snapshot`], [`report`] and [`trust`] are the domain: plain values. [`proto`] is the wire, [`convert`] leads from one to the other,
 //! and [`validate`] says what a resource must fulfil beyond its types.
 //! A [`snapshot::Snapshot`] written as YAML is what `evenkeel-proxy --snapshot FILE` reads.
 
@@ -18,4 +18,5 @@ pub mod proto {
 }
 pub mod report;
 pub mod snapshot;
+pub mod trust;
 pub mod validate;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::snapshot::Version;
+use crate::trust::Trust;
 
 /// Upper bounds of the latency histogram's buckets; one more bucket follows for everything slower.
 pub const LATENCY_BOUNDS: [Duration; 14] = {
@@ -36,6 +37,8 @@ pub enum FromProxy {
     Ack(Ack),
     /// Each second.
     Report(Report),
+    /// After the hello, and whenever it changed.
+    Trust(Trust),
 }
 
 /// Who a proxy is.

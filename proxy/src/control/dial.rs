@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use evenkeel_proxy_api::trust::Trust;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Uri};
 
 /// No connection for so long is a failure.
@@ -51,6 +52,9 @@ pub trait Dial: Send + Sync + 'static {
     /// A connection.
     fn channel(&self) -> impl Future<Output = Result<Channel, DialError>> + Send;
 
+    /// The authorities by one of which the operator's certificate must be signed.
+    fn trust(&self) -> impl Future<Output = Result<Trust, DialError>> + Send;
+
     /// The token that says who this proxy is.
     fn token(&self) -> impl Future<Output = Result<String, DialError>> + Send;
 }
@@ -92,6 +96,10 @@ impl Dial for TlsDial {
         let tls =
             ClientTlsConfig::new().ca_certificate(ca).domain_name(self.address.host().unwrap_or_default());
         Ok(endpoint(self.address.clone()).tls_config(tls)?.connect().await?)
+    }
+
+    async fn trust(&self) -> Result<Trust, DialError> {
+        Ok(Trust::of(read(&self.ca_file).await?.as_bytes()))
     }
 
     async fn token(&self) -> Result<String, DialError> {

@@ -43,6 +43,10 @@ impl Dial for PlainDial {
         Ok(dial::endpoint(format!("http://{}", self.address).parse().unwrap()).connect().await?)
     }
 
+    async fn trust(&self) -> Result<Trust, DialError> {
+        Ok(Trust::default())
+    }
+
     async fn token(&self) -> Result<String, DialError> {
         Ok("secret".into())
     }
@@ -64,6 +68,14 @@ impl Stream {
 
     async fn next(&mut self) -> FromProxy {
         self.from_proxy.message().await.unwrap().unwrap().try_into().unwrap()
+    }
+
+    async fn trust(&mut self) -> Trust {
+        loop {
+            if let FromProxy::Trust(trust) = self.next().await {
+                return trust;
+            }
+        }
     }
 
     async fn ack(&mut self) -> Ack {
@@ -259,6 +271,27 @@ async fn only_an_operator_whose_certificate_the_ca_signed_gets_the_token_and_ren
     assert_eq!(stream.authorization, "bearer after");
     stream.send(None, &snapshot(1, HTTP));
     assert_eq!(stream.ack().await.version.counter, 1);
+}
+
+#[tokio::test]
+async fn the_operator_hears_whom_the_proxy_trusts_and_hears_it_again_when_the_file_changes() {
+    let (authority, next) = (Authority::new(), Authority::new());
+    let tls = ServerTlsConfig::new().identity(authority.server);
+    let (address, streams) = operator(Server::builder().tls_config(tls).unwrap()).await;
+    let directory = tempfile::tempdir().unwrap();
+    let (ca, token) = (directory.path().join("ca.crt"), directory.path().join("token"));
+    std::fs::write(&ca, &authority.certificate).unwrap();
+    std::fs::write(&token, "token").unwrap();
+    let url = format!("https://localhost:{}", address.port());
+    let dial = dial::TlsDial::new(&url, ca.clone(), token).unwrap();
+    let mut scene = Scene::dialling(dial, Arc::default(), streams);
+    let (mut stream, _) = scene.stream().await;
+    assert_eq!(stream.trust().await, Trust::of(authority.certificate.as_bytes()));
+
+    let both = authority.certificate + &next.certificate;
+    std::fs::write(&ca, &both).unwrap();
+    let told = timeout(Duration::from_secs(10), stream.trust()).await.unwrap();
+    assert_eq!((told.authorities.len(), told), (2, Trust::of(both.as_bytes())));
 }
 
 /// Passes bytes on to an address, until it falls silent without closing anything.

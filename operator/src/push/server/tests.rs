@@ -61,11 +61,12 @@ async fn fixture() -> Fixture {
         metrics: metrics.clone(),
         stop: stop.clone(),
     };
-    let authority = Authority::generate().unwrap();
+    let authority = Authority::generate(Timestamp::now()).unwrap();
+    let serving = Serving::new(authority.sign("default", Timestamp::now()).unwrap()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, authority.sign("default").unwrap(), service));
-    let certificate = Certificate::from_pem(authority.bundle());
+    tokio::spawn(serve(listener, Arc::new(serving), service));
+    let certificate = Certificate::from_pem(authority.certificate());
     let tls = ClientTlsConfig::new().ca_certificate(certificate).domain_name(PUSH_SERVICE);
     let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap().tls_config(tls).unwrap();
     let client = PushClient::new(endpoint.connect().await.unwrap());

@@ -11,6 +11,7 @@ use crate::snapshot::{
     Action, Algorithm, Condition, FixedResponse, HealthCheck, Listener, ListenerProtocol, QueryPair,
     Redirect, Rule, StatusRange, Target, TargetGroup, TargetProtocol, Version, WeightedTargetGroup,
 };
+use crate::trust::{self, Fingerprint, Trust};
 use crate::validate::Invalid;
 
 type Decoded<T> = Result<T, Invalid>;
@@ -182,6 +183,7 @@ impl TryFrom<proto::FromProxy> for FromProxy {
             }
             Wire::Ack(ack) => Self::Ack(within("ack", ack.try_into())?),
             Wire::Report(report) => Self::Report(within("report", report.try_into())?),
+            Wire::Trust(trust) => Self::Trust(within("trust", trust.try_into())?),
         })
     }
 }
@@ -213,6 +215,23 @@ impl TryFrom<proto::Report> for Report {
             targets: all(targets, "targets", target_report)?,
             target_groups: all(target_groups, "targetGroups", group_report)?,
         })
+    }
+}
+
+impl TryFrom<proto::Trust> for Trust {
+    type Error = Invalid;
+
+    fn try_from(proto::Trust { authorities }: proto::Trust) -> Decoded<Self> {
+        if authorities.len() > trust::LIMIT {
+            let problem = format!("has {} fingerprints, more than {}", authorities.len(), trust::LIMIT);
+            return Err(Invalid::new("authorities", problem));
+        }
+        let fingerprint = |bytes: Vec<u8>| {
+            let length = bytes.len();
+            let sum = bytes.try_into().map_err(|_| Invalid::new("", format!("has {length} bytes, not 32")));
+            sum.map(Fingerprint)
+        };
+        Ok(Self { authorities: all(authorities, "authorities", fingerprint)?.into_iter().collect() })
     }
 }
 

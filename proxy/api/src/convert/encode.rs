@@ -10,6 +10,7 @@ use crate::snapshot::{
     Action, Algorithm, Condition, FixedResponse, HealthCheck, Listener, ListenerProtocol, QueryPair,
     Redirect, Rule, StatusRange, Target, TargetGroup, TargetProtocol, Version, WeightedTargetGroup,
 };
+use crate::trust::{Fingerprint, Trust};
 
 /// A listener as it is sent.
 pub fn listener_message(name: &str, listener: &Listener) -> proto::Listener {
@@ -202,6 +203,9 @@ impl From<FromProxy> for proto::FromProxy {
                 rejections: rejections.into_iter().map(Into::into).collect(),
             }),
             FromProxy::Report(report) => Wire::Report(report.into()),
+            FromProxy::Trust(Trust { authorities }) => Wire::Trust(proto::Trust {
+                authorities: authorities.into_iter().map(|Fingerprint(bytes)| bytes.to_vec()).collect(),
+            }),
         };
         Self { message: Some(message) }
     }

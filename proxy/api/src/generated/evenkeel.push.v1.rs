@@ -32,7 +32,7 @@ pub struct Update {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct FromProxy {
-    #[prost(oneof = "from_proxy::Message", tags = "1, 2, 3")]
+    #[prost(oneof = "from_proxy::Message", tags = "1, 2, 3, 4")]
     pub message: ::core::option::Option<from_proxy::Message>,
 }
 /// Nested message and enum types in `FromProxy`.
@@ -45,6 +45,8 @@ pub mod from_proxy {
         Ack(super::Ack),
         #[prost(message, tag = "3")]
         Report(super::Report),
+        #[prost(message, tag = "4")]
+        Trust(super::Trust),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -55,6 +57,13 @@ pub struct Hello {
     /// name and version of the proxy
     #[prost(string, tag = "2")]
     pub software: ::prost::alloc::string::String,
+}
+/// Said after the hello, and whenever it changed: the certificate authorities in the proxy's CA file.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Trust {
+    /// SHA-256 of each certificate; at most 16
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub authorities: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Ack {

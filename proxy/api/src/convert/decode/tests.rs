@@ -87,6 +87,8 @@ fn what_a_proxy_says_survives_the_way() {
         FromProxy::Hello(Hello::default()),
         FromProxy::Ack(Ack { version, rejections: vec![rejection] }),
         FromProxy::Report(Report { version, targets: vec![target], target_groups: vec![group] }),
+        FromProxy::Trust(Trust { authorities: [Fingerprint([1; 32]), Fingerprint([2; 32])].into() }),
+        FromProxy::Trust(Trust::default()),
     ] {
         assert_eq!(FromProxy::try_from(proto::FromProxy::from(message.clone())), Ok(message));
     }
@@ -103,4 +105,11 @@ fn what_a_proxy_says_wrongly_is_refused() {
     };
     let error = Report::try_from(report).unwrap_err().to_string();
     assert_eq!(error, "targetGroups[0].latency: has 99 counts; 15 are known");
+    for (authorities, expected) in [
+        (vec![vec![0; 32], vec![0; 31]], "authorities[1]: has 31 bytes, not 32"),
+        (vec![vec![0; 32]; 17], "authorities: has 17 fingerprints, more than 16"),
+    ] {
+        let error = Trust::try_from(proto::Trust { authorities }).unwrap_err();
+        assert_eq!(error.to_string(), expected);
+    }
 }
