@@ -14,6 +14,7 @@ use super::plan::{Action, Replica};
 use super::{DELETION_COST, LEAVES_FIRST};
 use crate::labels::{LOAD_BALANCED, SCALE_MANAGER};
 use crate::registry::ObjectKey;
+use crate::replica_service::build;
 use crate::targets::DRAINING;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -80,19 +81,14 @@ fn gate(pod: &Replica, (status, reason, message): Position, time: Timestamp) -> 
 /// Deployment is another one by now, its UID makes this fail.
 pub(super) async fn scale(
     client: &Client,
-    ObjectKey { namespace, name }: &ObjectKey,
+    key: &ObjectKey,
     uid: Option<&str>,
     replicas: i32,
 ) -> Result<(), Error> {
-    let patch = json!({
-        "apiVersion": "apps/v1",
-        "kind": "Deployment",
-        "metadata": {"name": name, "namespace": namespace, "uid": uid},
-        "spec": {"replicas": replicas},
-    });
-    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let patch = build::scale(key, uid, replicas);
+    let api: Api<Deployment> = Api::namespaced(client.clone(), &key.namespace);
     let apply = PatchParams::apply(SCALE_MANAGER).force();
-    timeout(REQUEST_TIMEOUT, api.patch(name, &apply, &Patch::Apply(patch))).await??;
+    timeout(REQUEST_TIMEOUT, api.patch(&key.name, &apply, &Patch::Apply(patch))).await??;
     Ok(())
 }
 

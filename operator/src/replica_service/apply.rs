@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Resource;
+use kube::runtime::reflector::Store;
 use serde_json::Value;
 use tracing::warn;
 
@@ -15,7 +16,7 @@ use super::build;
 use super::dereference::Found;
 use super::rollout::{self, Record};
 use super::validate::Valid;
-use crate::apply::Applied;
+use crate::apply::{Applied, Applier};
 use crate::context::Context;
 use crate::error::Error;
 use crate::labels::SCALE_MANAGER;
@@ -88,7 +89,8 @@ pub async fn apply(
     outcome.again = again;
     if let Some(template) = template(valid, &record, context).await? {
         let wanted = build::deployment(valid, found, &owner, &record, template);
-        outcome.take_replicas(deployment(valid, context, &owner, wanted).await?, found);
+        let there = Deployments { applier, store: &caches.deployments, owner: &owner };
+        outcome.take_replicas(there.apply(valid, wanted).await?, found);
         if rollout::goes_back(found, &record) {
             context.metrics.rolled_back();
         }
@@ -125,27 +127,79 @@ pub fn register(valid: &Valid, context: &Context) {
     });
 }
 
-/// Applies the Deployment. The number of replicas belongs to the manager of scales from the very creation: a moment
-/// without an owner, and it would fall to the default of one.
-async fn deployment(
-    valid: &Valid,
-    context: &Context,
-    owner: &OwnerReference,
-    wanted: Value,
-) -> Result<Applied<Deployment>, Error> {
-    let (key, applier, store) = (&valid.service.key, &context.applier, &context.caches.deployments);
-    match applier.find(owner, key, store).await? {
-        Err(foreign) => return Ok(Applied::Foreign(foreign)),
-        Ok(Some(_)) => {}
-        Ok(None) => {
-            let service = &valid.service;
-            let replicas = service.desired.unwrap_or(service.min).clamp(service.min, service.max);
-            let created = build::with_replicas(wanted.clone(), replicas);
-            let created = applier.write(key, SCALE_MANAGER, &created).await?;
-            if let Applied::Refused(_) | Applied::Foreign(_) = created {
-                return Ok(created);
+/// Where Deployments of one ReplicaService go.
+struct Deployments<'a> {
+    applier: &'a Applier,
+    store: &'a Store<Deployment>,
+    owner: &'a OwnerReference,
+}
+
+impl Deployments<'_> {
+    /// Applies the Deployment. The number of replicas belongs to the manager of scales from the very creation: a moment
+    /// without an owner, and it would fall to the default of one. All else that it created is given up at once, or it
+    /// would stay when it is not wanted any more.
+    async fn apply(&self, valid: &Valid, wanted: Value) -> Result<Applied<Deployment>, Error> {
+        let Self { applier, store, owner } = self;
+        let (key, service) = (&valid.service.key, &valid.service);
+        match applier.find(owner, key, store).await? {
+            Err(foreign) => Ok(Applied::Foreign(foreign)),
+            Ok(Some(_)) => applier.apply(owner, key, store, &wanted).await,
+            Ok(None) => {
+                let replicas = service.desired.unwrap_or(service.min).clamp(service.min, service.max);
+                let created = build::with_replicas(wanted.clone(), replicas);
+                let created = applier.write(key, SCALE_MANAGER, &created).await?;
+                let Applied::Done(deployment) = &created else { return Ok(created) };
+                let scale = build::scale(key, deployment.metadata.uid.as_deref(), replicas);
+                let applied = applier.apply(owner, key, store, &wanted).await?;
+                applier.write::<Deployment>(key, SCALE_MANAGER, &scale).await?;
+                Ok(applied)
             }
         }
     }
-    applier.apply(owner, key, store, &wanted).await
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::runtime::reflector;
+    use prometheus_client::registry::Registry;
+    use serde_json::json;
+
+    use super::*;
+    use crate::fake;
+    use crate::metrics::Metrics;
+    use crate::replica_service::build::tests::valid;
+    use crate::tests::owner;
+
+    #[tokio::test]
+    async fn of_a_deployment_that_is_created_the_manager_of_scales_keeps_the_number_alone() {
+        let (client, log) = fake::client(|asked| match asked.what.split(' ').next() {
+            Some("PATCH") => {
+                let mut deployment = asked.body.clone();
+                deployment["metadata"]["uid"] = "d".into();
+                deployment["metadata"]["ownerReferences"] = json!([owner("ReplicaService", "api")]);
+                (200, deployment)
+            }
+            _ => fake::refusal(404, "NotFound", "not found"),
+        });
+        let applier = Applier::new(client, Metrics::register(&mut Registry::default()));
+        let (store, _writer) = reflector::store::<Deployment>();
+        let owner = owner("ReplicaService", "api");
+        let there = Deployments { applier: &applier, store: &store, owner: &owner };
+        let wanted = json!({
+            "apiVersion": "apps/v1", "kind": "Deployment",
+            "metadata": {"name": "api", "namespace": "default"},
+            "spec": {"selector": {}, "template": {"metadata": {"labels": {"a": "b"}}}},
+        });
+        let valid = valid(&json!({"spec": {"containers": [{"name": "web"}]}}));
+        assert!(matches!(there.apply(&valid, wanted.clone()).await, Ok(Applied::Done(_))));
+        let log = log.lock();
+        let writes: Vec<_> = log.iter().filter(|asked| asked.what.starts_with("PATCH")).collect();
+        let managers: Vec<bool> =
+            writes.iter().map(|asked| asked.query.contains("fieldManager=evenkeel-scale")).collect();
+        assert_eq!(managers, [true, false, true]);
+        assert_eq!(writes[0].body, build::with_replicas(wanted.clone(), 2));
+        assert_eq!(writes[1].body, wanted);
+        assert_eq!(writes[2].body["spec"], json!({"replicas": 2}));
+        assert_eq!(writes[2].body["metadata"]["uid"], "d");
+    }
 }

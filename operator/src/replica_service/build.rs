@@ -4,9 +4,9 @@ mod deployment;
 mod disruption_budget;
 mod network_policy;
 
-pub use deployment::{deployment, template, with_replicas};
+pub use deployment::{deployment, scale, template, with_replicas};
 pub use disruption_budget::{competes, disruption_budget};
 pub use network_policy::network_policy;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -6,6 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Map, Value, json};
 
 use crate::labels::{self, LOAD_BALANCED, REPLICA_SERVICE, RESTARTED_AT, ROLLOUT};
+use crate::registry::ObjectKey;
 use crate::replica_service::dereference::Found;
 use crate::replica_service::rollout::Record;
 use crate::replica_service::validate::Valid;
@@ -49,6 +50,16 @@ pub fn deployment(
             },
             "template": template,
         },
+    })
+}
+
+/// The number of replicas alone, as its manager applies it; of another Deployment by now the UID makes that fail.
+pub fn scale(ObjectKey { namespace, name }: &ObjectKey, uid: Option<&str>, replicas: i32) -> Value {
+    json!({
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": { "name": name, "namespace": namespace, "uid": uid },
+        "spec": { "replicas": replicas },
     })
 }
 
