@@ -35,6 +35,15 @@ pub struct Args {
     #[arg(long, env = "EVENKEEL_PUSH_ADDRESS", value_name = "ADDRESS:PORT", default_value = "0.0.0.0:8443")]
     pub push_address: SocketAddr,
 
+    /// Where the API server asks about evictions while this operator leads.
+    #[arg(
+        long,
+        env = "EVENKEEL_WEBHOOK_ADDRESS",
+        value_name = "ADDRESS:PORT",
+        default_value = "0.0.0.0:9443"
+    )]
+    pub webhook_address: SocketAddr,
+
     /// How log lines look.
     #[arg(long, env = "EVENKEEL_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
@@ -72,6 +81,7 @@ mod tests {
         let args = Args::try_parse_from(["evenkeel-operator", "--proxy-image=proxy:1"]).unwrap();
         assert_eq!(args.proxy_image, "proxy:1");
         assert_eq!(args.push_address.port(), 8443);
+        assert_eq!(args.webhook_address.port(), 9443);
         assert_eq!(args.admin_address.port(), 8080);
     }
 

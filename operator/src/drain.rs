@@ -7,6 +7,7 @@
 //!                     ─► shut the gate ─► (its ReplicaSet counts it as not ready) ─► lower the Deployment's scale
 //!                     ─► whoever was marked and survived serves again
 //! desired > replicas: victims serve again ─► raise the Deployment's scale
+//! a node is emptied:  one more is started for each replica there ─► it serves ─► the one there leaves as above
 //! another template:   as many old replicas leave that way as new ones serve; then the new ones' gates open, and the
 //!                     Deployment controller removes the old ones
 //! ```
@@ -22,6 +23,7 @@ mod rollout;
 mod shell;
 #[cfg(test)]
 mod simulation;
+mod situation;
 mod story;
 mod tell;
 mod write;
@@ -29,9 +31,10 @@ mod write;
 pub use gate::{Gate, Readiness, SILENCE, Silence, Way, passes};
 pub(crate) use look::forwards;
 pub use metrics::Metrics;
-pub use plan::{Action, Draining, Phase, Replica, Set, Situation, Step, plan};
+pub use plan::plan;
 pub use progress::{Forward, Progress, progress};
 pub use shell::{Drain, run};
+pub use situation::{Action, Draining, Move, Phase, Replica, Set, Situation, Step};
 pub use story::News;
 pub use tell::{BACKLOG, tell};
 

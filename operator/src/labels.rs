@@ -18,6 +18,8 @@ pub const REPLICA_SERVICE: &str = "evenkeel.dev/replica-service";
 pub const RESTARTED_AT: &str = "evenkeel.dev/restartedAt";
 /// On the Deployment of a ReplicaService: which template was asked for, and which one was good.
 pub const ROLLOUT: &str = "evenkeel.dev/rollout";
+/// On a replica's pod: when its eviction was first asked for.
+pub const EVICTION: &str = "evenkeel.dev/eviction";
 /// On an object that is invalid: the version of it that is in force.
 pub const LAST_ACCEPTED: &str = "evenkeel.dev/last-accepted";
 /// Readiness gate of replicas: whether the load balancers let them serve.

@@ -21,6 +21,7 @@ pub mod deletion;
 pub mod drain;
 pub mod error;
 pub mod events;
+pub mod eviction;
 #[cfg(test)]
 mod fake;
 pub mod finalizer;
@@ -32,6 +33,7 @@ pub mod leader;
 pub mod lease;
 pub mod load_balancer;
 pub mod metrics;
+pub mod nodes;
 pub mod plane;
 pub mod pod_metrics;
 pub mod push;

@@ -17,6 +17,8 @@ use crate::autoscaler::{self, Autoscaler, Decisions};
 use crate::ca::{self, Around, Keeper, Pace};
 use crate::drain::{self, Drain};
 use crate::events::Events;
+use crate::eviction::{self, Warden};
+use crate::push::endpoint::Ports;
 use crate::push::{self, Publisher, PushState, Serving};
 use crate::registry::Registry;
 use crate::reports::Reports;
@@ -67,6 +69,17 @@ impl Plane {
         }
     }
 
+    fn warden(
+        &self,
+        client: &Client,
+        registry: &Arc<Registry>,
+        metrics: eviction::Metrics,
+        stop: CancellationToken,
+    ) -> Warden {
+        let (client, world, registry) = (client.clone(), self.world.clone(), registry.clone());
+        Warden { client, world, registry, metrics, stop }
+    }
+
     fn around_ca(&self, events: Arc<Events>, metrics: ca::Metrics) -> Around {
         let (world, state) = (self.world.clone(), self.push.clone());
         Around { world, state, events, metrics, pace: Pace::default() }
@@ -84,6 +97,8 @@ pub struct Metrics {
     pub scale: autoscaler::Metrics,
     /// Of drains and rollouts.
     pub drain: drain::Metrics,
+    /// Of evictions.
+    pub eviction: eviction::Metrics,
 }
 
 impl Metrics {
@@ -94,6 +109,7 @@ impl Metrics {
             ca: ca::Metrics::register(registry),
             scale: autoscaler::Metrics::register(registry),
             drain: drain::Metrics::register(registry),
+            eviction: eviction::Metrics::register(registry),
         }
     }
 }
@@ -101,9 +117,9 @@ impl Metrics {
 /// Why a term cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The push server cannot listen.
-    #[error("cannot listen on {0} for --push-address: {1}")]
-    Listen(std::net::SocketAddr, std::io::Error),
+    /// A server cannot listen.
+    #[error("cannot listen on {1} for {0}: {2}")]
+    Listen(&'static str, SocketAddr, std::io::Error),
     /// There is no certificate authority.
     #[error(transparent)]
     Authority(#[from] crate::ca::Error),
@@ -117,9 +133,8 @@ pub async fn start(term: Term, parts: &mut JoinSet<&'static str>) -> Result<Plan
     let Term { client, args, events, metrics, registry, epoch, stop } = term;
     let secrets = Api::namespaced(client.clone(), &args.namespace);
     let keeper = Box::pin(Keeper::load(secrets, &args.namespace, Timestamp::now())).await?;
-    let listener = TcpListener::bind(args.push_address)
-        .await
-        .map_err(|error| Error::Listen(args.push_address, error))?;
+    let push = bind("--push-address", args.push_address).await?;
+    let webhook = bind("--webhook-address", args.webhook_address).await?;
     let world = World::start(&client, parts);
     let plane = Plane::new(world.clone());
     let (state, reports, targets) = (plane.push.clone(), plane.reports.clone(), plane.targets.clone());
@@ -130,11 +145,14 @@ pub async fn start(term: Term, parts: &mut JoinSet<&'static str>) -> Result<Plan
         world: world.clone(),
         authenticator: Arc::new(TokenReviewer::new(client.clone())),
         metrics: metrics.push,
-        stop,
+        stop: stop.clone(),
     };
-    parts.spawn(serve(listener, keeper.serving(), service));
-    let address = SocketAddr::new(args.pod_ip, args.push_address.port());
-    parts.spawn(push::endpoint::claim(client.clone(), args.namespace, address, world.clone()));
+    parts.spawn(serve(push, keeper.serving(), service));
+    let warden = plane.warden(&client, &registry, metrics.eviction, stop);
+    parts.spawn(eviction::serve(webhook, keeper.serving(), warden));
+    parts.spawn(eviction::trust(client.clone(), keeper.bundle()));
+    let ports = Ports { push: args.push_address.port(), webhook: args.webhook_address.port() };
+    parts.spawn(push::endpoint::claim(client.clone(), args.namespace, args.pod_ip, ports, world.clone()));
     parts.spawn(ca::publish(client.clone(), registry.clone(), keeper.bundle()));
     parts.spawn(ca::keep(keeper, plane.around_ca(events.clone(), metrics.ca)));
     let scaler = Autoscaler {
@@ -148,6 +166,10 @@ pub async fn start(term: Term, parts: &mut JoinSet<&'static str>) -> Result<Plan
     };
     scale(scaler, metrics.drain, args.die_after, parts);
     Ok(plane)
+}
+
+async fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|error| Error::Listen(flag, address, error))
 }
 
 /// What changes how many replicas there are.

@@ -17,4 +17,4 @@ pub use metrics::Metrics;
 pub use publisher::{Published, Publisher, publish};
 pub use server::{Service, serve};
 pub use state::{ProxyView, PushState};
-pub use tls::Serving;
+pub use tls::{Door, Serving};

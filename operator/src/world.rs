@@ -11,7 +11,6 @@ use futures::StreamExt;
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::store::{Writer, WriterDropped};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::watcher::{self, Event};
@@ -25,6 +24,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use crate::labels::{self, LOAD_BALANCER, REPLICA_SERVICE};
+use crate::nodes::is_emptied;
 use crate::registry::ObjectKey;
 
 /// On a node: the zone it is in.
@@ -42,8 +42,8 @@ pub struct World {
     pub slices: Store<EndpointSlice>,
     /// All Services: their ports' names and numbers.
     pub services: Store<Service>,
-    /// All nodes: their zones.
-    pub nodes: Store<PartialObjectMeta<Node>>,
+    /// All nodes: their zones, and whether somebody empties them.
+    pub nodes: Store<Node>,
     /// Deployments of ReplicaServices.
     pub deployments: Store<Deployment>,
     /// ReplicaSets of those Deployments.
@@ -117,7 +117,7 @@ pub struct Writers {
     /// All Services.
     pub services: Writer<Service>,
     /// All nodes.
-    pub nodes: Writer<PartialObjectMeta<Node>>,
+    pub nodes: Writer<Node>,
     /// Deployments of ReplicaServices.
     pub deployments: Writer<Deployment>,
     /// ReplicaSets of those Deployments.
@@ -187,7 +187,7 @@ impl World {
         ));
         let services = watch(Api::all(client.clone()), all());
         parts.spawn(keep("Services", services, writers.services, trim::service, pulse()));
-        let nodes = watch(Api::<PartialObjectMeta<Node>>::all(client.clone()), all());
+        let nodes = watch(Api::<Node>::all(client.clone()), all());
         parts.spawn(keep("Nodes", nodes, writers.nodes, trim::node, None));
         let deployments = watch(Api::all(client.clone()), with(REPLICA_SERVICE));
         parts.spawn(keep("Deployments", deployments, writers.deployments, trim::deployment, None));
@@ -258,6 +258,13 @@ impl World {
     pub fn zone(&self, node: &str) -> String {
         let node = self.nodes.get(&ObjectRef::new(node));
         node.and_then(|node| node.labels().get(ZONE).cloned()).unwrap_or_default()
+    }
+
+    /// Whether somebody empties the node that a pod is on.
+    pub fn is_emptied(&self, pod: &Pod) -> bool {
+        let node =
+            pod.spec.as_ref().and_then(|spec| self.nodes.get(&ObjectRef::new(spec.node_name.as_ref()?)));
+        node.is_some_and(|node| is_emptied(&node, pod))
     }
 }
 

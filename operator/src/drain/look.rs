@@ -9,9 +9,10 @@ use kube::ResourceExt;
 use tokio::time::Instant;
 
 use super::gate::{self, Gate, Readiness, Silence, Way};
-use super::plan::{Draining, Phase, Replica, Set, Situation};
 use super::progress::{Forward, progress};
+use super::situation::{Draining, Move, Phase, Replica, Set, Situation};
 use super::{DELETION_COST, LEAVES_FIRST};
+use crate::labels::EVICTION;
 use crate::push::Publisher;
 use crate::registry::{Accepted, ObjectKey, TargetSource, ValidReplicaService};
 use crate::revision::{current_replica_set, replica_set_of};
@@ -89,9 +90,17 @@ impl View<'_> {
                 progress: progress(&said, began, self.time),
                 proxies: said.iter().map(|forward| forward.proxies.len()).sum(),
             }),
+            moves: self.moves(pod),
             marked: pod.annotations().get(DELETION_COST).is_some_and(|cost| cost == LEAVES_FIRST),
             uid,
         }
+    }
+
+    fn moves(&self, pod: &Pod) -> Option<Move> {
+        if self.world.is_emptied(pod) {
+            return Some(Move::Node);
+        }
+        pod.annotations().contains_key(EVICTION).then_some(Move::Eviction)
     }
 
     /// Whether a gate that is closed may open. One that a drain shut was open before: the latch holds.

@@ -6,7 +6,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use super::plan::Action;
+use super::situation::Action;
 use super::story::{News, Step};
 
 /// Bounds of the histogram of drains, in seconds.

@@ -5,180 +5,8 @@ use std::collections::HashMap;
 use jiff::Timestamp;
 
 use super::gate::Gate;
-use super::progress::Progress;
 use super::rollout;
-
-/// How far a replica came, in the order in which a ReplicaSet removes them (src: pkg/controller/controller_utils.go,
-/// ActivePodsWithRanks).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Phase {
-    /// Not on a node.
-    Unassigned,
-    /// On a node, not running.
-    Pending,
-    /// Running, not ready.
-    Unready,
-    /// Ready.
-    Ready,
-}
-
-/// A replica that nobody deleted yet.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Replica {
-    /// Name of its pod.
-    pub name: String,
-    /// UID of its pod.
-    pub uid: String,
-    /// UID of its ReplicaSet.
-    pub set: String,
-    /// Zone of its node, empty when unknown.
-    pub zone: String,
-    /// How far it came.
-    pub phase: Phase,
-    /// In flight at all proxies.
-    pub in_flight: u64,
-    /// When it was made.
-    pub created: Timestamp,
-    /// Its readiness gate.
-    pub gate: Gate,
-    /// It serves, or would if it did not drain: its gate may open.
-    pub passes: bool,
-    /// Its drain, while it is annotated as draining.
-    pub drain: Option<Draining>,
-    /// Its ReplicaSet removes it first.
-    pub marked: bool,
-}
-
-/// A drain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Draining {
-    /// When the replica was chosen.
-    pub began: Timestamp,
-    /// How far it came.
-    pub progress: Progress,
-    /// Proxies that have a say.
-    pub proxies: usize,
-}
-
-impl Replica {
-    /// It is on its way out: nothing new is sent there.
-    pub fn is_draining(&self) -> bool {
-        self.drain.is_some()
-    }
-
-    /// Nothing is in flight there any more, or it was given its time.
-    pub fn is_drained(&self) -> bool {
-        self.drain.is_some_and(|drain| drain.progress >= Progress::Idle)
-    }
-
-    /// Drained, and the first that its ReplicaSet removes.
-    pub(super) fn can_go(&self) -> bool {
-        let last = matches!(self.gate, Gate::Absent | Gate::Waiting | Gate::Shut { shows: true });
-        self.is_drained() && self.marked && last
-    }
-}
-
-/// The replicas of one template.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Set {
-    /// UID of the ReplicaSet.
-    pub uid: String,
-    /// When it was made.
-    pub created: Timestamp,
-    /// How many the ReplicaSet is told to run, and does if it can.
-    pub replicas: i32,
-    /// It counts no more of them as ready than are.
-    pub counted: bool,
-}
-
-impl Set {
-    /// How many of these replicas it is about to remove.
-    pub(super) fn extra(&self, pods: &[Replica]) -> usize {
-        let ours = pods.iter().filter(|pod| pod.set == self.uid).count();
-        ours.saturating_sub(usize::try_from(self.replicas).unwrap_or_default())
-    }
-
-    /// How many are still to come.
-    pub(super) fn missing(&self, pods: &[Replica]) -> usize {
-        let ours = pods.iter().filter(|pod| pod.set == self.uid).count();
-        usize::try_from(self.replicas).unwrap_or_default().saturating_sub(ours)
-    }
-}
-
-/// Where a ReplicaService stands.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Situation {
-    /// How many replicas there should be.
-    pub desired: i32,
-    /// How many the Deployment is told to run.
-    pub replicas: i32,
-    /// UID of the ReplicaSet of the Deployment's template; none while a change of the Deployment was not looked at.
-    pub current: Option<String>,
-    /// Those that run replicas, or are told to.
-    pub sets: Vec<Set>,
-    /// Replicas that nobody deleted yet.
-    pub pods: Vec<Replica>,
-}
-
-/// A step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Nothing new is sent to this pod.
-    Drain(String),
-    /// This pod serves (again).
-    Release(String),
-    /// The ReplicaSet removes this pod before others that are ready.
-    Mark(String),
-    /// This pod is not ready any more: it is removed before others.
-    CloseGate(String),
-    /// This pod is ready while its containers are.
-    OpenGate(String),
-    /// The Deployment runs so many.
-    Scale(i32),
-}
-
-/// What a step does, whatever it is done to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Step {
-    /// [`Action::Drain`].
-    Drain,
-    /// [`Action::Release`].
-    Release,
-    /// [`Action::Mark`].
-    Mark,
-    /// [`Action::CloseGate`].
-    CloseGate,
-    /// [`Action::OpenGate`].
-    OpenGate,
-    /// [`Action::Scale`].
-    Scale,
-}
-
-impl Action {
-    /// What it does.
-    pub fn step(&self) -> Step {
-        match self {
-            Self::Drain(_) => Step::Drain,
-            Self::Release(_) => Step::Release,
-            Self::Mark(_) => Step::Mark,
-            Self::CloseGate(_) => Step::CloseGate,
-            Self::OpenGate(_) => Step::OpenGate,
-            Self::Scale(_) => Step::Scale,
-        }
-    }
-
-    /// The pod that it changes.
-    pub fn pod(&self) -> Option<&str> {
-        match self {
-            Self::Drain(name)
-            | Self::Release(name)
-            | Self::Mark(name)
-            | Self::CloseGate(name)
-            | Self::OpenGate(name) => Some(name),
-            Self::Scale(_) => None,
-        }
-    }
-}
+use super::situation::{Action, Replica, Set, Situation};
 
 /// What to do now; at most one step for each pod. Each step shows in the cluster before the next one is planned.
 pub fn plan(situation: &Situation) -> Vec<Action> {
@@ -190,7 +18,7 @@ pub fn plan(situation: &Situation) -> Vec<Action> {
             0 => drain(pods.iter().filter(|pod| !pod.is_draining())),
             _ => rollout::pace(situation, current),
         },
-        Some(current) => settle(situation, current),
+        Some(current) => return settle(situation, current),
     };
     if desired > replicas {
         actions.push(Action::Scale(*desired));
@@ -206,26 +34,59 @@ pub fn is_rolling_out(current: &str, sets: &[Set], pods: &[Replica]) -> bool {
 /// All replicas are of one template.
 fn settle(situation: &Situation, current: &str) -> Vec<Action> {
     let Situation { desired, replicas, sets, pods, .. } = situation;
-    let surplus = replicas - desired;
     let told = sets.iter().find(|set| set.uid == current).map_or(*replicas, |set| set.replicas);
     // The ReplicaSet may have been told to run fewer, although more are wanted by now.
     let going = pods.len().saturating_sub(usize::try_from(told.min(*replicas)).unwrap_or_default());
     let staying = staying(pods, going);
-    let missing = replicas - staying.len() as i32;
-    let mut actions = if surplus <= 0 {
-        release(staying.into_iter().filter(|pod| pod.is_draining() || pod.marked))
-    } else if missing > 0 {
+    // For each that must not stay where it is there is one more, until it is gone.
+    let wanted = desired + staying.iter().filter(|pod| pod.moves.is_some()).count() as i32;
+    let (surplus, missing) = (replicas - wanted, replicas - staying.len() as i32);
+    let mut actions = if surplus > 0 && missing > 0 {
         // Some are not there yet: they need not come.
         vec![Action::Scale(replicas - missing.min(surplus))]
     } else {
-        shrink(&staying, surplus as usize, *replicas)
+        change(&staying, *desired, surplus, *replicas)
     };
+    if surplus < 0 {
+        actions.push(Action::Scale(wanted));
+    }
     if going == 0 {
         // Whoever is about to go must not count as ready again.
         let opened = open(pods.iter().filter(|pod| !is_touched(pod, &actions)), usize::MAX);
         actions.extend(opened);
     }
     actions
+}
+
+/// Brings those on their way out of which there are too many, or in whose place others serve, and takes others back.
+fn change(pods: &[&Replica], desired: i32, surplus: i32, replicas: i32) -> Vec<Action> {
+    let (moving, others): (Vec<&Replica>, Vec<&Replica>) = pods.iter().partition(|pod| pod.moves.is_some());
+    let mut actions = match usize::try_from(surplus) {
+        Ok(surplus) if surplus > 0 => leave(&others, surplus, &[], true),
+        _ => release(others.into_iter().filter(|pod| pod.is_draining() || pod.marked)),
+    };
+    let serving = pods.iter().filter(|pod| pod.serves()).count();
+    actions.extend(move_away(moving, serving, usize::try_from(desired).unwrap_or_default()));
+    let released = actions.iter().any(|action| matches!(action, Action::Release(_)));
+    let removed = removed(pods).filter(|_| surplus >= 0 && !released);
+    actions.extend(removed.map(|removed| Action::Scale(replicas - removed)));
+    actions
+}
+
+/// Who serves goes only when another one does in its place; who does not, at once.
+fn move_away(moving: Vec<&Replica>, serving: usize, desired: usize) -> Vec<Action> {
+    let (bound, free): (Vec<&Replica>, Vec<&Replica>) = moving.into_iter().partition(|pod| pod.serves());
+    let free: Vec<&Replica> = free.into_iter().filter(|pod| !pod.may_serve() || serving >= desired).collect();
+    let mut actions = leave(&free, free.len(), &[], true);
+    actions.extend(leave(&bound, serving.saturating_sub(desired).min(bound.len()), &[], true));
+    actions
+}
+
+/// How many can be removed, once all that are drained can.
+fn removed(pods: &[&Replica]) -> Option<i32> {
+    let drained = pods.iter().filter(|pod| pod.is_drained());
+    let ready = drained.clone().filter(|pod| pod.can_go()).count();
+    (ready > 0 && ready == drained.count()).then_some(ready as i32)
 }
 
 /// Without the marked ones that are about to be removed, because there are `extra` more pods than there should be: they
@@ -235,17 +96,6 @@ pub(super) fn staying<'a>(pods: impl IntoIterator<Item = &'a Replica>, extra: us
     marked.sort_by_key(|pod| (!pod.gate.is_closed(), pod.phase));
     staying.extend(marked.into_iter().skip(extra));
     staying
-}
-
-fn shrink(pods: &[&Replica], surplus: usize, replicas: i32) -> Vec<Action> {
-    let mut actions = leave(pods, surplus, &[], true);
-    let drained = pods.iter().filter(|pod| pod.is_drained());
-    let ready = drained.clone().filter(|pod| pod.can_go()).count();
-    let cancelled = pods.iter().filter(|pod| pod.is_draining()).count() > surplus;
-    if ready > 0 && ready == drained.count() && !cancelled {
-        actions.push(Action::Scale(replicas - ready as i32));
-    }
-    actions
 }
 
 /// Brings `surplus` of these on their way out, step by step: drained, marked, gate shut. Of equals those go first whose
@@ -273,8 +123,8 @@ fn cancel(mut victims: Vec<&Replica>, surplus: usize) -> Vec<&Replica> {
     victims.split_off(surplus)
 }
 
-/// Who goes: those that are least far first, then of the oldest template, then from the zone with most replicas the one
-/// with fewest in flight.
+/// Who goes: those that are least far first, and of them those that cannot serve yet; then those that must not stay, then of
+/// the oldest template, then from the zone with most replicas the one with fewest in flight.
 fn choose<'a>(pods: &[&'a Replica], count: usize, sets: &[Set]) -> Vec<&'a Replica> {
     let made: HashMap<&str, Timestamp> = sets.iter().map(|set| (set.uid.as_str(), set.created)).collect();
     let mut staying: Vec<&Replica> = pods.iter().copied().filter(|pod| !pod.is_draining()).collect();
@@ -287,7 +137,10 @@ fn choose<'a>(pods: &[&'a Replica], count: usize, sets: &[Set]) -> Vec<&'a Repli
         let crowd = |pod: &Replica| zones.get(pod.zone.as_str()).copied().unwrap_or_default();
         let next = staying.iter().enumerate().min_by_key(|(_, pod)| {
             let (template, youngest) = (made.get(pod.set.as_str()), std::cmp::Reverse(pod.created));
-            (pod.phase, template, std::cmp::Reverse(crowd(pod)), pod.in_flight, youngest, &pod.name)
+            (
+                (pod.phase, pod.may_serve(), pod.moves.is_none(), template),
+                (std::cmp::Reverse(crowd(pod)), pod.in_flight, youngest, &pod.name),
+            )
         });
         let Some((at, _)) = next else { break };
         chosen.push(staying.swap_remove(at));
@@ -315,6 +168,8 @@ pub(super) fn is_touched(pod: &Replica, actions: &[Action]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::progress::Progress;
+    use super::super::situation::{Draining, Move, Phase};
     use super::*;
 
     fn pod(name: &str) -> Replica {
@@ -330,6 +185,7 @@ mod tests {
             passes: true,
             drain: None,
             marked: false,
+            moves: None,
         }
     }
 
@@ -390,6 +246,63 @@ mod tests {
         assert_eq!(planned(2, 3, with(closed("a"))), [Action::Scale(2)]);
         assert_eq!(planned(2, 2, with(closed("a"))), [], "its ReplicaSet is about to remove it");
         assert_eq!(planned(2, 2, others()), []);
+    }
+
+    fn moving(replica: Replica) -> Replica {
+        Replica { moves: Some(Move::Node), ..replica }
+    }
+
+    fn starting(name: &str) -> Replica {
+        Replica { gate: Gate::Waiting, passes: false, phase: Phase::Unready, ..pod(name) }
+    }
+
+    #[test]
+    fn a_replica_that_must_not_stay_leaves_once_another_one_serves_in_its_place() {
+        let b = || pod("b");
+        let with = |first: Replica, others: &[Replica]| [vec![moving(first)], others.to_vec()].concat();
+        let new = || Replica { created: Timestamp::from_second(1).unwrap(), ..pod("n") };
+        assert_eq!(planned(2, 2, with(pod("a"), &[b()])), [Action::Scale(3)]);
+        assert_eq!(planned(2, 3, with(pod("a"), &[b()])), [], "the third one is on its way");
+        assert_eq!(planned(2, 3, with(pod("a"), &[b(), starting("n")])), []);
+        assert_eq!(planned(2, 3, with(pod("a"), &[b(), new()])), [drain("a")]);
+        assert_eq!(planned(2, 3, with(draining("a"), &[b(), new()])), []);
+        assert_eq!(planned(2, 3, with(drained("a"), &[b(), new()])), [Action::Mark("a".into())]);
+        assert_eq!(planned(2, 3, with(marked("a"), &[b(), new()])), [Action::CloseGate("a".into())]);
+        assert_eq!(planned(2, 3, with(closed("a"), &[b(), new()])), [Action::Scale(2)]);
+        assert_eq!(
+            planned(2, 2, with(closed("a"), &[b(), new()])),
+            [],
+            "its ReplicaSet is about to remove it"
+        );
+    }
+
+    #[test]
+    fn who_must_not_stay_and_does_not_serve_goes_at_once() {
+        let pods = vec![moving(starting("a")), pod("b"), pod("c")];
+        assert_eq!(planned(3, 4, pods), [drain("a")]);
+    }
+
+    #[test]
+    fn fewer_that_are_wanted_spare_a_replacement() {
+        assert_eq!(planned(1, 2, vec![moving(pod("a")), pod("b")]), [drain("a")]);
+        let pods = vec![moving(pod("a")), pod("b"), pod("c"), starting("n")];
+        assert_eq!(planned(2, 4, pods), [drain("n"), drain("a")], "the replacement goes, too");
+    }
+
+    #[test]
+    fn who_may_stay_after_all_comes_back_and_its_replacement_is_not_needed() {
+        let pods = vec![draining("a"), pod("b"), starting("n")];
+        assert_eq!(planned(2, 3, pods), [], "one of them is too many, and it is on its way");
+        assert_eq!(planned(2, 3, vec![pod("a"), pod("b"), starting("n")]), [drain("n")]);
+        assert_eq!(planned(3, 3, vec![draining("a"), pod("b"), pod("c")]), [release("a")]);
+    }
+
+    #[test]
+    fn all_that_must_not_stay_are_replaced_even_beyond_what_was_wanted() {
+        let all = || vec![moving(pod("a")), moving(pod("b"))];
+        assert_eq!(planned(2, 2, all()), [Action::Scale(4)]);
+        let half = [all(), vec![pod("n"), starting("m")]].concat();
+        assert_eq!(planned(2, 4, half), [drain("a")]);
     }
 
     #[test]
@@ -470,6 +383,13 @@ mod tests {
         let pods = vec![busy("a1", "a", 9), busy("a2", "a", 8), busy("b1", "b", 0), busy("c1", "c", 0)];
         assert_eq!(planned(3, 4, pods.clone()), [drain("a2")]);
         assert_eq!(planned(1, 4, pods), [drain("a2"), drain("b1"), drain("c1")]);
+    }
+
+    #[test]
+    fn a_gate_that_opened_a_moment_ago_counts_although_its_kubelet_is_on_the_way() {
+        let opened =
+            Replica { phase: Phase::Unready, created: Timestamp::from_second(9).unwrap(), ..pod("b") };
+        assert_eq!(planned(2, 3, vec![pod("a"), opened, starting("c")]), [drain("c")]);
     }
 
     #[test]

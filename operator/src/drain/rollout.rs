@@ -9,7 +9,8 @@
 //! pkg/controller/deployment/rolling.go): so many must be left that are not drained, or it would take one of those.
 
 use super::gate::Gate;
-use super::plan::{Action, Phase, Replica, Situation, is_touched, leave, open, release, staying};
+use super::plan::{is_touched, leave, open, release, staying};
+use super::situation::{Action, Phase, Replica, Situation};
 
 /// The next steps of a rollout of the template of ReplicaSet `current`.
 pub(super) fn pace(situation: &Situation, current: &str) -> Vec<Action> {
@@ -67,8 +68,9 @@ fn remaining(situation: &Situation) -> Vec<&Replica> {
 mod tests {
     use jiff::Timestamp;
 
-    use super::super::plan::{Draining, Set, plan};
+    use super::super::plan::plan;
     use super::super::progress::Progress;
+    use super::super::situation::{Draining, Set};
     use super::*;
 
     fn pod(name: &str, set: &str, gate: Gate) -> Replica {
@@ -84,6 +86,7 @@ mod tests {
             passes: true,
             drain: None,
             marked: false,
+            moves: None,
         }
     }
 

@@ -4,9 +4,10 @@
 use jiff::Timestamp;
 
 use super::gate::Gate;
-use super::plan::{Action, Draining, Phase, Replica, Set, Situation, plan};
+use super::plan::plan;
 use super::progress::Progress;
-use Event::{Desired, Rollout, Undo};
+use super::situation::{Action, Draining, Move, Phase, Replica, Set, Situation};
+use Event::{Cordon, Desired, Rollout, Uncordon, Undo};
 
 /// So many orders of events are tried for each case.
 const SEEDS: u64 = 20;
@@ -61,6 +62,10 @@ enum Event {
     /// Back to the template before.
     Undo,
     Desired(i32),
+    /// The nodes of some replicas are emptied, and nothing starts there any more.
+    Cordon,
+    /// No node is emptied any more.
+    Uncordon,
 }
 
 struct Cluster {
@@ -146,6 +151,16 @@ impl Cluster {
             Event::Desired(desired) => {
                 self.desired = *desired;
                 self.floor = self.floor.map(|floor| floor.min(*desired));
+                return;
+            }
+            Event::Cordon => {
+                for pod in &mut self.pods {
+                    pod.replica.moves = self.rng.bool().then_some(Move::Node);
+                }
+                return;
+            }
+            Event::Uncordon => {
+                self.pods.iter_mut().for_each(|pod| pod.replica.moves = None);
                 return;
             }
         }
@@ -402,8 +417,13 @@ impl Cluster {
     fn is_settled(&self) -> bool {
         let current = &self.templates[self.current()];
         let fine = |pod: &Pod| {
-            let Replica { set, gate, marked, .. } = &pod.replica;
-            *set == current.uid && pod.serves() && pod.ready && !gate.is_closed() && !*marked
+            let Replica { set, gate, marked, moves, .. } = &pod.replica;
+            *set == current.uid
+                && moves.is_none()
+                && pod.serves()
+                && pod.ready
+                && !gate.is_closed()
+                && !*marked
         };
         let number = (self.replicas, current.replicas, self.pods.len() as i32);
         number == (self.desired, self.desired, self.desired) && self.pods.iter().all(fine)
@@ -443,6 +463,7 @@ fn new_pod(number: i64, set: &str, gated: bool, born: u32) -> Pod {
             passes: false,
             drain: None,
             marked: false,
+            moves: None,
         },
         containers_ready: false,
         ready: false,
@@ -505,6 +526,18 @@ fn a_rollout_that_another_one_replaces_or_that_is_taken_back_converges() {
         play("back and forth", replicas, true, &[Rollout(true), Undo, Undo, Undo]);
         play("three at once", replicas, true, &[Rollout(true), Rollout(false), Rollout(true)]);
         play("back with another number", replicas, true, &[Rollout(true), Desired(6), Undo]);
+    }
+}
+
+#[test]
+fn nodes_that_are_emptied_lose_their_replicas_only_once_others_serve() {
+    for replicas in 1..=9 {
+        play("a node drain", replicas, true, &[Cordon]);
+        play("one after the other", replicas, true, &[Cordon, Cordon, Cordon]);
+        play("there and back", replicas, true, &[Cordon, Uncordon]);
+        play("in between", replicas, true, &[Cordon, Desired(replicas + 2), Cordon, Desired(1)]);
+        play("before a rollout", replicas, true, &[Cordon, Rollout(true)]);
+        play("during a rollout", replicas, true, &[Rollout(true), Cordon, Uncordon, Cordon]);
     }
 }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::plan::{Draining, Replica, Situation, is_rolling_out};
+use super::plan::is_rolling_out;
 use super::progress::Progress;
+use super::situation::{Draining, Move, Replica, Situation};
 
 /// Replicas that are named; of more, it is said how many.
 const NAMES: usize = 10;
@@ -33,6 +34,8 @@ pub(super) enum Why {
     ScaleIn { desired: i32, replicas: i32 },
     /// Replicas of another template serve in their place.
     Rollout,
+    /// Another one serves in its place.
+    Moves(Move),
     /// The ReplicaService is being deleted.
     Deletion,
     /// Nothing calls for it.
@@ -141,10 +144,11 @@ impl Chapter {
 
 fn why(pod: &Replica, Situation { desired, replicas, current, sets, pods }: &Situation) -> Why {
     let is_old = |current: &String| is_rolling_out(current, sets, pods) && pod.set != *current;
-    match desired {
-        0 => Why::Deletion,
+    match (desired, pod.moves) {
+        (0, _) => Why::Deletion,
+        (_, Some(why)) => Why::Moves(why),
         _ if current.as_ref().is_some_and(is_old) => Why::Rollout,
-        desired if desired < replicas => Why::ScaleIn { desired: *desired, replicas: *replicas },
+        (desired, None) if desired < replicas => Why::ScaleIn { desired: *desired, replicas: *replicas },
         _ => Why::Unasked,
     }
 }
@@ -214,6 +218,8 @@ impl std::fmt::Display for Why {
         match self {
             Self::ScaleIn { desired, replicas } => write!(f, "{desired} of {replicas} replicas are wanted"),
             Self::Rollout => f.write_str("replicas of another template serve"),
+            Self::Moves(Move::Node) => f.write_str("their node is being emptied"),
+            Self::Moves(Move::Eviction) => f.write_str("somebody asked for their eviction"),
             Self::Deletion => f.write_str("the ReplicaService is being deleted"),
             Self::Unasked => f.write_str("somebody annotated it; it is taken back unless it has to go"),
         }
@@ -223,7 +229,7 @@ impl std::fmt::Display for Why {
 #[cfg(test)]
 mod tests {
     use super::super::gate::Gate;
-    use super::super::plan::{Phase, Set};
+    use super::super::situation::{Phase, Set};
     use super::*;
 
     fn at(tenths: i64) -> Timestamp {
@@ -243,6 +249,7 @@ mod tests {
             passes: true,
             drain: drain.map(|progress| Draining { began: at(0), progress, proxies: 2 }),
             marked: false,
+            moves: None,
         }
     }
 
@@ -351,10 +358,13 @@ mod tests {
         };
         let chosen = || pod("a", Some(Progress::Begun));
         let other = Replica { set: "other".into(), ..chosen() };
+        let moving = |why| Replica { moves: Some(why), ..chosen() };
         for (case, expected) in [
             (one(2, chosen()), "because 2 of 3 replicas are wanted"),
             (one(0, chosen()), "because the ReplicaService is being deleted"),
             (one(3, other), "because replicas of another template serve"),
+            (one(2, moving(Move::Node)), "because their node is being emptied"),
+            (one(3, moving(Move::Eviction)), "because somebody asked for their eviction"),
             (one(3, chosen()), "because somebody annotated it"),
         ] {
             assert!(case.contains(expected), "{case}");

@@ -10,7 +10,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use super::plan::{Action, Replica};
+use super::situation::{Action, Replica};
 use super::{DELETION_COST, LEAVES_FIRST};
 use crate::labels::{LOAD_BALANCED, SCALE_MANAGER};
 use crate::registry::ObjectKey;

@@ -1,6 +1,6 @@
-//! The one endpoint behind the Service that proxies dial: the operator that leads.
+//! The one endpoint behind the Service that proxies and the API server dial: the operator that leads.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +14,15 @@ use tracing::{info, warn};
 use crate::ca::PUSH_SERVICE;
 use crate::world::{SERVICE_NAME, World};
 
-/// Name of the port in the Service and in the EndpointSlice.
-pub const PORT_NAME: &str = "push";
+/// The ports that the Service leads to; each has that name there.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// Where proxies are served.
+    pub push: u16,
+    /// Where the API server asks about evictions.
+    pub webhook: u16,
+}
+
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Somebody who changed the EndpointSlice is corrected within so long.
 const CHECK: Duration = Duration::from_secs(2);
@@ -24,10 +31,11 @@ const CHECK: Duration = Duration::from_secs(2);
 pub async fn claim(
     client: Client,
     namespace: String,
-    address: SocketAddr,
+    address: IpAddr,
+    ports: Ports,
     world: Arc<World>,
 ) -> &'static str {
-    let wanted = slice(&namespace, address);
+    let wanted = slice(&namespace, address, ports);
     let api: Api<EndpointSlice> = Api::namespaced(client, &namespace);
     // Written without a look first: proxies wait for it.
     let mut right = false;
@@ -67,14 +75,20 @@ fn is_right(there: &EndpointSlice, wanted: &EndpointSlice) -> bool {
     endpoints(there) == endpoints(wanted) && ports(there) == ports(wanted)
 }
 
-fn slice(namespace: &str, address: SocketAddr) -> EndpointSlice {
+fn slice(namespace: &str, address: IpAddr, Ports { push, webhook }: Ports) -> EndpointSlice {
+    let port = |name: &str, number: u16| EndpointPort {
+        name: Some(name.to_owned()),
+        port: Some(i32::from(number)),
+        protocol: Some("TCP".into()),
+        ..EndpointPort::default()
+    };
     let labels = [
         (SERVICE_NAME, PUSH_SERVICE),
         ("endpointslice.kubernetes.io/managed-by", "evenkeel"),
         ("app.kubernetes.io/managed-by", "evenkeel"),
     ];
     let endpoint = Endpoint {
-        addresses: vec![address.ip().to_string()],
+        addresses: vec![address.to_string()],
         conditions: Some(EndpointConditions {
             ready: Some(true),
             serving: Some(true),
@@ -89,14 +103,9 @@ fn slice(namespace: &str, address: SocketAddr) -> EndpointSlice {
             labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
             ..ObjectMeta::default()
         },
-        address_type: if matches!(address.ip(), IpAddr::V6(_)) { "IPv6" } else { "IPv4" }.into(),
+        address_type: if address.is_ipv6() { "IPv6" } else { "IPv4" }.into(),
         endpoints: vec![endpoint],
-        ports: Some(vec![EndpointPort {
-            name: Some(PORT_NAME.into()),
-            port: Some(i32::from(address.port())),
-            protocol: Some("TCP".into()),
-            ..EndpointPort::default()
-        }]),
+        ports: Some(vec![port("push", push), port("webhook", webhook)]),
     }
 }
 
@@ -106,10 +115,17 @@ mod tests {
 
     #[test]
     fn another_leaders_address_or_port_is_not_right() {
-        let wanted = slice("evenkeel-system", "10.0.0.1:8443".parse().unwrap());
+        let slice = |address: &str, push, webhook| {
+            slice("evenkeel-system", address.parse().unwrap(), Ports { push, webhook })
+        };
+        let wanted = slice("10.0.0.1", 8443, 9443);
         assert!(is_right(&wanted, &wanted));
-        for other in ["10.0.0.2:8443", "10.0.0.1:9443"] {
-            assert!(!is_right(&slice("evenkeel-system", other.parse().unwrap()), &wanted), "{other}");
+        for (other, what) in [
+            (slice("10.0.0.2", 8443, 9443), "another address"),
+            (slice("10.0.0.1", 8444, 9443), "another port for proxies"),
+            (slice("10.0.0.1", 8443, 9444), "another port for the API server"),
+        ] {
+            assert!(!is_right(&other, &wanted), "{what}");
         }
         let mut unready = wanted.clone();
         unready.endpoints[0].conditions = None;

@@ -1,4 +1,4 @@
-//! TLS towards proxies: new connections are shown the newest certificate; those that are open go on.
+//! TLS towards proxies and the API server: new connections are shown the newest certificate; those that are open go on.
 
 use std::io;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 
 use crate::ca::Identity;
 
-/// A proxy that has not finished its handshake by then is none.
+/// Who has not finished the handshake by then is nobody we know.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Handshakes at a time; who comes then waits in the system's queue.
 const HANDSHAKES: usize = 1024;
@@ -50,12 +50,12 @@ impl Serving {
         Ok(())
     }
 
-    fn config(self: Arc<Self>) -> Result<ServerConfig, rustls::Error> {
+    fn config(self: Arc<Self>, protocol: &[u8]) -> Result<ServerConfig, rustls::Error> {
         let mut config = ServerConfig::builder_with_provider(self.provider.clone())
             .with_safe_default_protocol_versions()?
             .with_no_client_auth()
             .with_cert_resolver(self);
-        config.alpn_protocols = vec![b"h2".to_vec()];
+        config.alpn_protocols = vec![protocol.to_vec()];
         // A resumed session would go by a certificate that is not shown any more.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
@@ -80,18 +80,27 @@ pub(super) fn incoming(
     listener: TcpListener,
     serving: Arc<Serving>,
 ) -> Result<impl Stream<Item = io::Result<TlsStream<TcpStream>>>, rustls::Error> {
-    let acceptor = TlsAcceptor::from(Arc::new(serving.config()?));
-    let door = Door { listener, acceptor, handshakes: JoinSet::new() };
+    let door = Door::new(listener, serving, b"h2")?;
     Ok(unfold(door, async |mut door| Some((Ok(door.next().await), door))))
 }
 
-struct Door {
+/// Where connections come in over TLS.
+pub struct Door {
     listener: TcpListener,
     acceptor: TlsAcceptor,
     handshakes: JoinSet<io::Result<TlsStream<TcpStream>>>,
 }
 
 impl Door {
+    /// For those who speak that protocol, by its name in ALPN.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(listener: TcpListener, serving: Arc<Serving>, protocol: &[u8]) -> Result<Self, rustls::Error> {
+        let acceptor = TlsAcceptor::from(Arc::new(serving.config(protocol)?));
+        Ok(Self { listener, acceptor, handshakes: JoinSet::new() })
+    }
+
     async fn next(&mut self) -> TlsStream<TcpStream> {
         loop {
             tokio::select! {
@@ -100,7 +109,7 @@ impl Door {
                         self.handshakes.spawn(handshake(self.acceptor.clone(), stream));
                     }
                     Err(error) => {
-                        warn!(%error, "a proxy could not be accepted");
+                        warn!(%error, "a connection could not be accepted");
                         sleep(ACCEPT_PAUSE).await;
                     }
                 },
@@ -111,6 +120,19 @@ impl Door {
                 },
             }
         }
+    }
+}
+
+impl axum::serve::Listener for Door {
+    type Io = TlsStream<TcpStream>;
+    type Addr = ();
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        (self.next().await, ())
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        Ok(())
     }
 }
 

@@ -1,11 +1,11 @@
 //! What is left out of objects before they are kept: what nobody here reads.
 
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
-use k8s_openapi::api::core::v1::{ContainerStatus, Node, Pod, Service};
-use kube::core::PartialObjectMeta;
+use k8s_openapi::api::core::v1::{ContainerStatus, Node, NodeSpec, Pod, Service};
 use kube::{Resource, ResourceExt};
 
 use super::ZONE;
+use crate::nodes::concerns;
 use crate::revision::REVISION;
 
 pub(super) fn meta<K: Resource>(object: &mut K) {
@@ -14,14 +14,14 @@ pub(super) fn meta<K: Resource>(object: &mut K) {
     meta.annotations = None;
 }
 
-/// Of the spec: where it runs, its ports and CPU requests; of its containers: whether they run. Annotations stay: drains
+/// Of the spec: where it runs and may stay, its ports and CPU requests; of its containers: whether they run. Annotations stay: drains
 /// are noted there.
 pub(super) fn pod(pod: &mut Pod) {
     pod.metadata.managed_fields = None;
     if let Some(spec) = &mut pod.spec {
         spec.volumes = None;
         spec.affinity = None;
-        spec.tolerations = None;
+        spec.tolerations.iter_mut().for_each(|tolerations| tolerations.retain(concerns));
         spec.topology_spread_constraints = None;
         spec.security_context = None;
         for container in spec.containers.iter_mut().chain(spec.init_containers.iter_mut().flatten()) {
@@ -49,9 +49,14 @@ pub(super) fn service(service: &mut Service) {
     service.status = None;
 }
 
-pub(super) fn node(node: &mut PartialObjectMeta<Node>) {
-    node.metadata.managed_fields = None;
-    node.metadata.annotations = None;
+pub(super) fn node(node: &mut Node) {
+    meta(node);
+    node.status = None;
+    node.spec = node.spec.take().map(|spec| NodeSpec {
+        unschedulable: spec.unschedulable,
+        taints: spec.taints,
+        ..NodeSpec::default()
+    });
     node.metadata.labels = node.metadata.labels.take().map(|mut labels| {
         labels.retain(|name, _| name == ZONE);
         labels

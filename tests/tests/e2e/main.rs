@@ -6,6 +6,7 @@ mod faults;
 mod health;
 mod installation;
 mod listeners;
+mod nodes;
 mod protocols;
 mod reading;
 mod rollout;

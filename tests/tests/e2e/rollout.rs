@@ -65,13 +65,13 @@ fn has(deployment: &Deployment, name: &str, value: Option<&str>) -> bool {
 }
 
 /// Replicas' pods as they were when they were first seen to be deleted, by name; watched until dropped.
-struct Departures {
+pub(crate) struct Departures {
     pods: Arc<Mutex<BTreeMap<String, Pod>>>,
     _watch: AbortOnDropHandle<()>,
 }
 
 impl Departures {
-    fn watch(ns: &Namespace) -> Self {
+    pub(crate) fn watch(ns: &Namespace) -> Self {
         let seen = Arc::<Mutex<BTreeMap<String, Pod>>>::default();
         let (pods, departed) = (ns.api::<Pod>(), seen.clone());
         let watch = tokio::spawn(async move {
@@ -89,7 +89,7 @@ impl Departures {
     }
 
     /// Fails unless so many pods were deleted, each of them after it was drained.
-    fn were_drained(&self, count: usize) -> Result<()> {
+    pub(crate) fn were_drained(&self, count: usize) -> Result<()> {
         let pods = self.pods.lock().unwrap_or_else(PoisonError::into_inner);
         ensure!(pods.len() == count, "{} pods were deleted: {:?}", pods.len(), pods.keys());
         for (name, pod) in pods.iter() {
