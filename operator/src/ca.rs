@@ -39,11 +39,11 @@ pub enum Error {
     #[error(transparent)]
     Api(#[from] crate::error::Error),
     /// Somebody changed the Secret.
-    #[error("Secret {NAME} has no {0}: delete it, so that another is made; then restart all proxies")]
+    #[error("Secret {NAME} has no {0}: delete it; it is put back as it was, or anew when no operator led")]
     Incomplete(&'static str),
     /// Somebody changed the Secret.
     #[error(
-        "Secret {NAME} cannot be used: {0}; delete it, so that another is made; then restart all proxies"
+        "Secret {NAME} cannot be used: {0}; delete it; it is put back as it was, or anew when no operator led"
     )]
     Unusable(#[from] Unusable),
     /// No serving certificate.

@@ -373,6 +373,25 @@ async fn a_secret_that_is_deleted_is_put_back_as_it_was() {
 }
 
 #[tokio::test]
+async fn a_damaged_secret_changes_nothing_and_is_whole_again_once_it_is_deleted() {
+    let scene = Scene::new();
+    let operator = scene.operator(quick()).await;
+    scene.until(|cluster| !cluster.bundle.is_empty()).await;
+    let before = scene.cluster.borrow().authorities();
+    scene.cluster.send_modify(|cluster| {
+        let mut secret = cluster.secret.clone().unwrap();
+        secret["data"]["tls.key"] = "bm90aGluZw==".into();
+        cluster.write(secret);
+    });
+    scene.until_looked().await;
+    assert!(operator.dial("a", before.current.certificate()).await.is_ok());
+    assert_eq!(scene.bundle(), before.bundle());
+    scene.cluster.send_modify(|cluster| cluster.secret = None);
+    scene.until(|cluster| cluster.secret.is_some()).await;
+    assert!(scene.cluster.borrow().authorities() == before);
+}
+
+#[tokio::test]
 async fn a_serving_certificate_is_renewed_when_a_third_of_its_life_is_left() {
     let scene = Scene::new();
     let day = |days: i64| Timestamp::from_second(1_800_000_000 + days * 86_400).unwrap();

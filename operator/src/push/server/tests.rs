@@ -1,3 +1,4 @@
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use evenkeel_proxy_api::proto::push_client::PushClient;
@@ -7,6 +8,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::runtime::watcher::Event;
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tonic::Code;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
@@ -34,6 +37,8 @@ impl Authenticate for ByName {
 
 /// A server that publishes balancer `shop`, one of whose proxies is pod `proxy`.
 struct Fixture {
+    address: SocketAddr,
+    endpoint: Endpoint,
     client: PushClient<Channel>,
     publisher: Arc<Publisher>,
     metrics: Metrics,
@@ -70,7 +75,7 @@ async fn fixture() -> Fixture {
     let tls = ClientTlsConfig::new().ca_certificate(certificate).domain_name(PUSH_SERVICE);
     let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap().tls_config(tls).unwrap();
     let client = PushClient::new(endpoint.connect().await.unwrap());
-    Fixture { client, publisher, metrics, stop, _writers: writers }
+    Fixture { address, endpoint, client, publisher, metrics, stop, _writers: writers }
 }
 
 impl Fixture {
@@ -143,4 +148,17 @@ async fn a_proxy_that_does_not_greet_or_knows_a_later_leader_gets_nothing() {
         let end = timeout(PATIENCE, updates.message()).await.unwrap().unwrap_err();
         assert_eq!(end.code(), code, "{end}");
     }
+}
+
+#[tokio::test]
+async fn whoever_never_finishes_a_handshake_holds_up_no_proxy() {
+    let fixture = fixture().await;
+    let mut silent = Vec::new();
+    for _ in 0..50 {
+        silent.push(TcpStream::connect(fixture.address).await.unwrap());
+    }
+    let mut nonsense = TcpStream::connect(fixture.address).await.unwrap();
+    nonsense.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let connected = timeout(PATIENCE, fixture.endpoint.connect()).await.unwrap();
+    assert!(connected.is_ok(), "{connected:?}");
 }
