@@ -19,7 +19,7 @@ use evenkeel_operator::world::{World, Writers};
 use evenkeel_proxy_api::proto::push_client::PushClient;
 use evenkeel_proxy_api::proto::{self, from_proxy::Message};
 use evenkeel_proxy_api::snapshot::{
-    Action, Algorithm, HealthCheck, Listener, ListenerProtocol, TargetProtocol, WeightedTargetGroup,
+    Action, Algorithm, HealthCheck, Limits, Listener, ListenerProtocol, TargetProtocol, WeightedTargetGroup,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -219,6 +219,7 @@ fn filled_registry() -> Registry {
         protocol: ListenerProtocol::Http,
         allowed_sources: Vec::new(),
         idle_timeout: Duration::from_secs(60),
+        limits: Limits::default(),
         rules: Vec::new(),
         default_action: Action::Forward {
             target_groups: vec![WeightedTargetGroup { name: "api".into(), weight: 1 }],

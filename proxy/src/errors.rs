@@ -1,5 +1,6 @@
 //! Why the proxy itself answered, or gave up: the one list behind status, metric label and access-log reason.
 
+use evenkeel_proxy_api::snapshot::Limits;
 use pingora_core::{Error, ErrorSource, ErrorType};
 
 /// Why a request was not answered by a target.
@@ -11,8 +12,10 @@ pub enum Reason {
     ClientTimeout,
     /// The request line is longer than [`MAX_REQUEST_LINE`].
     UriTooLong,
-    /// The head is longer than [`MAX_HEAD`].
+    /// The head is longer, or has more fields, than the listener takes.
     HeadTooLarge,
+    /// The body is longer than the listener or the rule takes.
+    BodyTooLarge,
     /// The method or a coding of the body is not known here.
     NotImplemented,
     /// The request is in a version of HTTP that is not spoken here.
@@ -41,16 +44,17 @@ pub enum Reason {
 
 /// Longest request line, in bytes; as Application Load Balancers have it.
 pub const MAX_REQUEST_LINE: usize = 16 * 1024;
-/// Longest head, in bytes; as Application Load Balancers have it.
-pub const MAX_HEAD: usize = 64 * 1024;
+/// Longest head, in bytes. A listener may take less.
+pub const MAX_HEAD: usize = Limits::MAX_HEAD_BYTES as usize;
 
 impl Reason {
     /// Every reason, in the order in which they are declared.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::BadRequest,
         Self::ClientTimeout,
         Self::UriTooLong,
         Self::HeadTooLarge,
+        Self::BodyTooLarge,
         Self::NotImplemented,
         Self::VersionNotSupported,
         Self::ClientClosed,
@@ -72,6 +76,7 @@ impl Reason {
             Self::ClientTimeout => 408,
             Self::UriTooLong => 414,
             Self::HeadTooLarge => 431,
+            Self::BodyTooLarge => 413,
             Self::NotImplemented => 501,
             Self::VersionNotSupported => 505,
             Self::ClientClosed => 460,
@@ -89,6 +94,7 @@ impl Reason {
             Self::ClientTimeout => "ClientTimeout",
             Self::UriTooLong => "UriTooLong",
             Self::HeadTooLarge => "HeadTooLarge",
+            Self::BodyTooLarge => "BodyTooLarge",
             Self::NotImplemented => "NotImplemented",
             Self::VersionNotSupported => "VersionNotSupported",
             Self::ClientClosed => "ClientClosed",
@@ -110,7 +116,10 @@ impl Reason {
             Self::BadRequest => "400 Bad Request: the request is not legal HTTP.\n",
             Self::ClientTimeout => "408 Request Timeout: the request did not arrive in time.\n",
             Self::UriTooLong => "414 URI Too Long: the request line exceeds 16 KiB.\n",
-            Self::HeadTooLarge => "431 Request Header Fields Too Large: the head exceeds 64 KiB.\n",
+            Self::HeadTooLarge => {
+                "431 Request Header Fields Too Large: the head exceeds what is taken here.\n"
+            }
+            Self::BodyTooLarge => "413 Content Too Large: the body exceeds what is taken here.\n",
             Self::NotImplemented => "501 Not Implemented: the method or a coding is not known here.\n",
             Self::VersionNotSupported => "505 HTTP Version Not Supported.\n",
             Self::ClientClosed => "460 Client Closed Request.\n",

@@ -6,15 +6,18 @@
 //! request_filter    route → action                 response       header policy, latency, connection hygiene
 //! upstream_peer     pick                           retries        what a failed attempt means
 //! upstream_request  header policy                  logging        record
+//! request_body      limits
 //! ```
 //!
 //! The hooks hold no logic: they delegate to the core, which other carriers use as well.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use evenkeel_proxy_api::snapshot::Limits;
 use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::http::ServerSession;
@@ -34,7 +37,9 @@ mod answer;
 mod context;
 mod flight;
 mod hooks;
+mod last;
 mod logging;
+mod request_body;
 mod request_filter;
 mod response;
 mod retries;
@@ -45,6 +50,7 @@ mod view;
 
 use context::Scope;
 use hooks::Hooks;
+use last::Last;
 
 /// Idle connections to targets that are kept, over all targets.
 const POOL_SIZE: usize = 1024;
@@ -84,16 +90,26 @@ impl HttpCarrier {
         let idle = listening.table.idle_timeout;
         let stream: Stream =
             Box::new(ClientStream::new(socket, connection.clone(), listening.metrics.clone()));
-        let leaving = port.leaving();
-        let app = App {
+        let app = Arc::new(App {
             proxy: self.proxy.clone(),
             access_log: self.access_log.clone(),
             connection,
-            port,
+            port: port.clone(),
             idle,
+            limits: listening.table.limits,
             options: options(h2, idle),
-        };
-        Arc::new(app).process_new(stream, &leaving).await;
+            last: Last::new(listening.table.limits.requests_per_connection),
+        });
+        let leaving = app.last.leaving();
+        let mut served = pin!(app.process_new(stream, &leaving));
+        let mut port_leaving = port.leaving();
+        tokio::select! {
+            _ = &mut served => return,
+            // It is never dropped before the port.
+            _ = port_leaving.changed() => {}
+        }
+        app.last.leave();
+        served.await;
     }
 }
 
@@ -102,8 +118,12 @@ impl HttpCarrier {
 /// without any limit one could have requests read in vain for ever.
 const MAX_TAKEN_BACK: usize = 500;
 
-fn h2_options() -> H2Options {
+/// Heads that are larger than this are answered 431 by h2 itself, uncounted; others are measured as those of HTTP/1 are.
+fn h2_options(limits: &Limits) -> H2Options {
+    // What a field counts for besides its name and value (RFC 9113, 6.5.2).
+    const FIELD: u32 = 32;
     let mut options = default_h2_options();
+    options.max_header_list_size(limits.head_bytes + FIELD * limits.header_count);
     options.max_pending_accept_reset_streams(MAX_TAKEN_BACK);
     options
 }
@@ -122,7 +142,9 @@ struct App {
     connection: Arc<Connection>,
     port: Arc<Port>,
     idle: Duration,
+    limits: Limits,
     options: HttpServerOptions,
+    last: Last,
 }
 
 #[async_trait]
@@ -133,6 +155,9 @@ impl HttpServerApp for App {
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         session.set_pipelining_enabled(true);
+        if self.last.count() {
+            session.set_keepalive_reuses_remaining(Some(0));
+        }
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(whole_seconds(self.idle)));
         }
@@ -148,7 +173,7 @@ impl HttpServerApp for App {
     }
 
     fn h2_options(&self) -> Option<H2Options> {
-        Some(h2_options())
+        Some(h2_options(&self.limits))
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

@@ -21,11 +21,13 @@ use crate::metrics::Metrics;
 use crate::table::{Listener, Table};
 
 mod accept;
+mod admission;
 mod port;
 mod sniff;
 mod socket;
 
 pub use accept::Carriers;
+pub use admission::Turned;
 pub use port::{Listening, Port};
 
 /// The open ports.

@@ -18,6 +18,7 @@ use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::errors::Reason;
+use crate::listeners::Turned;
 
 pub mod groups;
 
@@ -30,7 +31,7 @@ pub struct Metrics {
     in_flight: Family<ListenerName, Gauge>,
     connections: Family<ListenerName, Gauge>,
     accepted: Family<ListenerName, Counter>,
-    rejected: Family<ListenerName, Counter>,
+    rejected: Family<ListenerReason, Counter>,
     received: Family<ListenerName, Counter>,
     sent: Family<ListenerName, Counter>,
     /// Lines of the access log that the writer could not follow or that could not be written.
@@ -81,8 +82,7 @@ pub struct ListenerMetrics {
     pub connections: Gauge,
     /// Client connections accepted.
     pub accepted: Counter,
-    /// Client connections closed at once because their source is not allowed.
-    pub rejected: Counter,
+    rejected: [Counter; Turned::ALL.len()],
     /// Bytes from clients.
     pub received: Counter,
     /// Bytes to clients.
@@ -95,6 +95,18 @@ impl ListenerMetrics {
         if let Some(counter) = self.requests.get(usize::from(status / 100).wrapping_sub(1)) {
             counter.inc();
         }
+    }
+
+    /// Counts a client connection that is closed at once.
+    pub fn count_turned(&self, turned: Turned) {
+        if let Some(counter) = self.rejected.get(turned as usize) {
+            counter.inc();
+        }
+    }
+
+    /// Client connections so far that were closed at once for this reason.
+    pub fn turned(&self, turned: Turned) -> u64 {
+        self.rejected.get(turned as usize).map_or(0, Counter::get)
     }
 
     /// Requests so far that no target answered for this reason.
@@ -133,7 +145,10 @@ impl Metrics {
             in_flight: self.in_flight.get_or_create_owned(&label),
             connections: self.connections.get_or_create_owned(&label),
             accepted: self.accepted.get_or_create_owned(&label),
-            rejected: self.rejected.get_or_create_owned(&label),
+            rejected: Turned::ALL.map(|turned| {
+                let reason = turned.as_str();
+                self.rejected.get_or_create_owned(&ListenerReason { listener: name.clone(), reason })
+            }),
             received: self.received.get_or_create_owned(&label),
             sent: self.sent.get_or_create_owned(&label),
         }
@@ -149,12 +164,16 @@ impl Metrics {
             let reason = reason.as_str();
             self.errors.remove(&ListenerReason { listener: listener.clone(), reason });
         }
+        for turned in Turned::ALL {
+            let reason = turned.as_str();
+            self.rejected.remove(&ListenerReason { listener: listener.clone(), reason });
+        }
         let label = ListenerName { listener };
         self.duration.remove(&label);
         for gauges in [&self.in_flight, &self.connections] {
             gauges.remove(&label);
         }
-        for counters in [&self.accepted, &self.rejected, &self.received, &self.sent] {
+        for counters in [&self.accepted, &self.received, &self.sent] {
             counters.remove(&label);
         }
     }
@@ -187,7 +206,7 @@ impl Metrics {
         registry.register("connections_accepted", "Client connections accepted", self.accepted.clone());
         registry.register(
             "connections_rejected",
-            "Client connections closed at once because their source is not allowed",
+            "Client connections closed at once, by listener and reason",
             self.rejected.clone(),
         );
         registry.register_with_unit("received", "Read from clients", Unit::Bytes, self.received.clone());

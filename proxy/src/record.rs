@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::Method;
+use http::{Method, StatusCode};
 
 use crate::access_log::{AccessLog, Entry};
 use crate::errors::Reason;
@@ -15,6 +15,7 @@ use crate::metrics::Present;
 use crate::pick::{Outcome, Picked, has_other, pick};
 use crate::request::RequestView;
 use crate::retry::{Body, CONNECT_HURRY, CONNECT_TIMEOUT, Failure, MAX_ATTEMPTS, may_resend};
+use crate::route::Route;
 use crate::stream::Connection;
 
 /// A request under way.
@@ -25,7 +26,9 @@ pub(crate) struct Record {
     /// What the access log wants to know, if it is on.
     pub(crate) described: Option<Box<Described>>,
     /// Priority of the rule that matched.
-    pub(crate) rule: Option<u32>,
+    rule: Option<u32>,
+    /// Most bytes of the request's body; none for any number.
+    body_bytes: Option<u64>,
     /// Where it is forwarded to.
     pub(crate) group: Option<Arc<Group>>,
     /// Targets that were tried in vain.
@@ -43,7 +46,7 @@ pub(crate) struct Record {
     /// Why no target answered, or not to the end.
     pub(crate) reason: Option<Reason>,
     /// Bytes of the request's body.
-    pub(crate) received_bytes: u64,
+    received_bytes: u64,
     /// Bytes of the answer's body.
     pub(crate) sent_bytes: u64,
     over: bool,
@@ -90,6 +93,7 @@ impl Record {
             began: Instant::now(),
             described: None,
             rule: None,
+            body_bytes: None,
             group: None,
             tried: Vec::new(),
             picked: None,
@@ -103,6 +107,26 @@ impl Record {
             over: false,
             in_flight,
         }
+    }
+
+    /// Notes which way the request goes.
+    pub(crate) fn routed(&mut self, route: &Route<'_>) {
+        self.rule = route.priority;
+        self.body_bytes = route.body_bytes;
+    }
+
+    /// Whether a body of this length may be passed on.
+    pub(crate) fn takes(&self, length: u64) -> bool {
+        self.body_bytes.is_none_or(|most| length <= most)
+    }
+
+    /// More of the request's body has come.
+    ///
+    /// # Errors
+    /// It is too much now.
+    pub(crate) fn receive(&mut self, bytes: u64) -> Result<(), Reason> {
+        self.received_bytes += bytes;
+        if self.takes(self.received_bytes) { Ok(()) } else { Err(Reason::BodyTooLarge) }
     }
 
     /// Picks the first target. False when there is none.
@@ -123,6 +147,10 @@ impl Record {
     /// The head of the answer has arrived.
     pub(crate) fn answered(&mut self, status: u16) {
         self.status = Some(status);
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            // What follows is no body.
+            self.body_bytes = None;
+        }
         self.latency = self.attempt_began.map(|began| began.elapsed());
         if let Some(picked) = &mut self.picked {
             picked.answered();

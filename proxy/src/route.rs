@@ -17,6 +17,8 @@ pub struct Rule {
     conditions: Box<[Condition]>,
     /// What to do with a request that matches.
     pub action: Action,
+    /// Most bytes of its body; none for any number.
+    body_bytes: Option<u64>,
 }
 
 /// What a request met.
@@ -26,14 +28,20 @@ pub struct Route<'t> {
     pub action: &'t Action,
     /// The priority of the rule that matched; none when the default action is meant.
     pub priority: Option<u32>,
+    /// Most bytes of the request's body; none for any number.
+    pub body_bytes: Option<u64>,
 }
 
 /// Finds what to do with a request.
 #[inline]
 pub fn route<'t>(listener: &'t Listener, request: &impl RequestView) -> Route<'t> {
     match listener.rules.iter().find(|rule| rule.matches(request)) {
-        Some(rule) => Route { action: &rule.action, priority: Some(rule.priority) },
-        None => Route { action: &listener.default_action, priority: None },
+        Some(rule) => {
+            Route { action: &rule.action, priority: Some(rule.priority), body_bytes: rule.body_bytes }
+        }
+        None => {
+            Route { action: &listener.default_action, priority: None, body_bytes: listener.limits.body_bytes }
+        }
     }
 }
 
@@ -42,7 +50,13 @@ impl Rule {
     pub fn new(priority: u32, conditions: &[snapshot::Condition], action: Action) -> Self {
         let mut conditions: Box<[_]> = conditions.iter().map(Condition::new).collect();
         conditions.sort_by_key(Condition::cost);
-        Self { priority, conditions, action }
+        Self { priority, conditions, action, body_bytes: None }
+    }
+
+    /// The same, for bodies up to so many bytes.
+    #[must_use]
+    pub fn taking(self, body_bytes: Option<u64>) -> Self {
+        Self { body_bytes, ..self }
     }
 
     #[inline]

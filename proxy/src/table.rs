@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_proxy_api::report::{Rejection, ResourceKind};
-use evenkeel_proxy_api::snapshot::{self, ListenerProtocol, TargetProtocol, Version};
+use evenkeel_proxy_api::snapshot::{self, Limits, ListenerProtocol, TargetProtocol, Version};
 use evenkeel_proxy_api::validate;
 use ipnet::IpNet;
 
@@ -34,6 +34,8 @@ pub struct Listener {
     pub protocol: ListenerProtocol,
     /// A client connection without a byte for so long is closed.
     pub idle_timeout: Duration,
+    /// What it takes at most.
+    pub limits: Limits,
     /// Lowest priority first.
     pub rules: Box<[Rule]>,
     /// What to do when no rule matches.
@@ -120,20 +122,29 @@ struct Builder<'s> {
 impl Builder<'_> {
     fn build(&self) -> Result<Listener, String> {
         validate::listener(self.listener).map_err(|invalid| invalid.to_string())?;
-        let snapshot::Listener { port, protocol, allowed_sources, idle_timeout, rules, default_action } =
-            self.listener;
+        let snapshot::Listener {
+            port,
+            protocol,
+            allowed_sources,
+            idle_timeout,
+            limits,
+            rules,
+            default_action,
+        } = self.listener;
         let mut ordered: Vec<_> = rules.iter().collect();
         ordered.sort_by_key(|rule| rule.priority);
         let rules = ordered.into_iter().map(|rule| {
             let action =
                 self.action(&rule.action).map_err(|reason| format!("rule {}: {reason}", rule.priority))?;
-            Ok(Rule::new(rule.priority, &rule.conditions, action))
+            let body_bytes = rule.limits.body_bytes.or(limits.body_bytes);
+            Ok(Rule::new(rule.priority, &rule.conditions, action).taking(body_bytes))
         });
         Ok(Listener {
             name: self.name.to_owned(),
             port: *port,
             protocol: *protocol,
             idle_timeout: *idle_timeout,
+            limits: *limits,
             rules: rules.collect::<Result<_, String>>()?,
             default_action: self
                 .action(default_action)
@@ -186,6 +197,7 @@ mod tests {
                 port: 80,
                 protocol: ListenerProtocol::Http,
                 idle_timeout: Duration::from_secs(60),
+                limits: Limits::default(),
                 rules: rules.into(),
                 default_action,
                 allowed_sources: Box::default(),

@@ -65,7 +65,7 @@ pub fn listener(yaml: &str) -> Result<Listener> {
 /// # Errors
 /// When they do not fit the types.
 pub fn rule(priority: u32, conditions: &str, action: &str) -> Result<Rule> {
-    Ok(Rule { priority, conditions: parse(conditions)?, action: parse(action)? })
+    Ok(Rule { priority, conditions: parse(conditions)?, action: parse(action)?, limits: None })
 }
 
 /// An action of that YAML.

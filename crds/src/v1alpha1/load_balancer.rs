@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::common::{
     DNS_LABEL, Duration, HasConditions, StatusCondition, duration_between, networks, seconds,
 };
+use super::limits::{ListenerLimits, RuleLimits};
 
 /// A load balancer: ports that are listened on, and rules that say which target group answers.
 #[derive(CustomResource, Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
@@ -106,6 +107,7 @@ pub enum ExternalTrafficPolicy {
 #[derive(Serialize, Deserialize, KubeSchema, Clone, Debug, PartialEq)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.protocol != 'TCP' || size(self.rules) == 0").message("a TCP listener has no rules: leave them out, its defaultAction takes every connection"))]
+#[x_kube(validation = Rule::new("self.protocol != 'TCP' || !has(self.limits) || !has(self.limits.bodyBytes)").message("a TCP listener has no requests and no bodies: leave out limits.bodyBytes"))]
 #[x_kube(validation = Rule::new("self.protocol != 'TCP' || (has(self.defaultAction.forward) && size(self.defaultAction.forward.targetGroups) == 1)").message("a TCP listener can only forward to one target group: write defaultAction: {forward: {targetGroups: [{name: ...}]}}"))]
 pub struct Listener {
     /// Name of the listener, unique in this load balancer; also the name of the Service's port.
@@ -135,6 +137,9 @@ pub struct Listener {
     #[schemars(length(max = 20))]
     #[x_kube(validation = duration_between("idleTimeout", "1s", "4000s", "60s"))]
     pub idle_timeout: Duration,
+    /// What it takes at most.
+    #[serde(default)]
+    pub limits: ListenerLimits,
     /// What to do with which requests, lowest priority first. Only for HTTP. At most 1000, all listeners together.
     #[serde(default)]
     #[schemars(length(max = 1000))]
@@ -166,6 +171,9 @@ pub struct Rule {
     pub conditions: Vec<Condition>,
     /// What to do with a request that matches.
     pub action: Action,
+    /// What such requests may have at most, where it is not what the listener says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<RuleLimits>,
 }
 
 /// One condition on a request: exactly one of its members. In patterns `*` matches any characters, or none, and `?` exactly

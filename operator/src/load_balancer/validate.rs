@@ -1,5 +1,6 @@
 //! Pure: a LoadBalancer becomes a valid one, or says what is wrong with it. No client.
 
+mod limits;
 mod rule;
 
 use std::collections::BTreeMap;
@@ -143,6 +144,7 @@ fn listener(problems: &mut Problems, listener: &Listener) -> snapshot::Listener 
         protocol,
         allowed_sources: allowed_sources(listener),
         idle_timeout,
+        limits: limits::of_listener(problems, &format!("{field}.limits"), listener),
         rules,
         // Without an action there is a problem, and this is never used.
         default_action: action.unwrap_or(snapshot::Action::Forward { target_groups: Vec::new() }),

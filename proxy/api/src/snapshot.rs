@@ -7,6 +7,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+mod limits;
+
+pub use limits::{Limits, RuleLimits};
+
 /// Orders snapshots: by epoch, which rises with each change of leader, then by counter.
 #[derive(Serialize, Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -47,6 +51,9 @@ pub struct Listener {
     /// A client connection without a byte for so long is closed.
     #[serde(default = "default_idle_timeout", with = "humantime_serde")]
     pub idle_timeout: Duration,
+    /// What it takes at most.
+    #[serde(default)]
+    pub limits: Limits,
     /// Ordered by priority, lowest first.
     #[serde(default)]
     pub rules: Vec<Rule>,
@@ -75,6 +82,9 @@ pub struct Rule {
     pub conditions: Vec<Condition>,
     /// What to do then.
     pub action: Action,
+    /// What such requests may have at most.
+    #[serde(default)]
+    pub limits: RuleLimits,
 }
 
 /// One condition on a request. Within one, any value suffices. In patterns `*` stands for any characters, `?` for one,

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::snapshot::{
-    Action, Condition, FixedResponse, HealthCheck, Listener, ListenerProtocol, Redirect, Rule, Target,
-    TargetGroup,
+    Action, Condition, FixedResponse, HealthCheck, Limits, Listener, ListenerProtocol, Redirect, Rule,
+    RuleLimits, Target, TargetGroup,
 };
 
 /// The most rules a listener may have.
@@ -46,9 +46,11 @@ fn require(holds: bool, field: &str, problem: &str) -> Result<(), Invalid> {
 
 /// Checks a listener.
 pub fn listener(listener: &Listener) -> Result<(), Invalid> {
-    let Listener { port, protocol, allowed_sources: _, idle_timeout, rules, default_action } = listener;
+    let Listener { port, protocol, allowed_sources: _, idle_timeout, limits, rules, default_action } =
+        listener;
     require(*port > 0, "port", "must be from 1 to 65535")?;
     between(*idle_timeout, "idleTimeout", 1, 4_000)?;
+    self::limits(limits).map_err(|invalid| invalid.within("limits"))?;
     require(rules.len() <= MAX_RULES, "rules", "must be at most 1000")?;
     let mut priorities = BTreeSet::new();
     for (index, item) in rules.iter().enumerate() {
@@ -66,14 +68,38 @@ pub fn listener(listener: &Listener) -> Result<(), Invalid> {
     )
 }
 
+fn limits(limits: &Limits) -> Result<(), Invalid> {
+    let Limits {
+        connections,
+        connections_per_source,
+        head_bytes,
+        header_count,
+        requests_per_connection,
+        body_bytes,
+    } = limits;
+    require(*connections != Some(0), "connections", "must be at least 1")?;
+    require(*connections_per_source != Some(0), "connectionsPerSource", "must be at least 1")?;
+    let heads = 1_024..=Limits::MAX_HEAD_BYTES;
+    require(heads.contains(head_bytes), "headBytes", "must be from 1024 to 65536")?;
+    let headers = 1..=Limits::MAX_HEADER_COUNT;
+    require(headers.contains(header_count), "headerCount", "must be from 1 to 256")?;
+    require(*requests_per_connection > 0, "requestsPerConnection", "must be at least 1")?;
+    body(*body_bytes)
+}
+
+fn body(bytes: Option<u64>) -> Result<(), Invalid> {
+    require(bytes.is_none_or(|bytes| bytes <= 1 << 40), "bodyBytes", "must be from 0 to 1099511627776")
+}
+
 fn rule(rule: &Rule) -> Result<(), Invalid> {
-    let Rule { priority, conditions, action: then } = rule;
+    let Rule { priority, conditions, action: then, limits: RuleLimits { body_bytes } } = rule;
     require((1..=50_000).contains(priority), "priority", "must be from 1 to 50000")?;
     require(
         !conditions.is_empty(),
         "conditions",
         "must not be empty; what always holds belongs into defaultAction",
     )?;
+    body(*body_bytes).map_err(|invalid| invalid.within("limits"))?;
     for (index, item) in conditions.iter().enumerate() {
         condition(item).map_err(|invalid| invalid.within(&format!("conditions[{index}]")))?;
     }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use evenkeel_proxy_api::delta::{Assembler, updates};
 use evenkeel_proxy_api::proto;
 use evenkeel_proxy_api::snapshot::{
-    Action, Algorithm, Condition, FixedResponse, HealthCheck, Listener, ListenerProtocol, QueryPair,
-    Redirect, Rule, Snapshot, StatusRange, Target, TargetGroup, TargetProtocol, Version, WeightedTargetGroup,
+    Action, Algorithm, Condition, FixedResponse, HealthCheck, Limits, Listener, ListenerProtocol, QueryPair,
+    Redirect, Rule, RuleLimits, Snapshot, StatusRange, Target, TargetGroup, TargetProtocol, Version,
+    WeightedTargetGroup,
 };
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -53,16 +54,36 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
+fn limits() -> impl Strategy<Value = Limits> {
+    let of_clients = any::<(Option<u32>, Option<u32>)>();
+    let of_requests = any::<(u32, u32, u32, Option<u64>)>();
+    (of_clients, of_requests).prop_map(|(of_clients, of_requests)| Limits {
+        connections: of_clients.0,
+        connections_per_source: of_clients.1,
+        head_bytes: of_requests.0,
+        header_count: of_requests.1,
+        requests_per_connection: of_requests.2,
+        body_bytes: of_requests.3,
+    })
+}
+
 fn listener() -> impl Strategy<Value = Listener> {
-    let rule = (any::<u32>(), vec(condition(), 0..3), action())
-        .prop_map(|(priority, conditions, action)| Rule { priority, conditions, action });
+    let rule = (any::<u32>(), vec(condition(), 0..3), action(), any::<Option<u64>>()).prop_map(
+        |(priority, conditions, action, body_bytes)| Rule {
+            priority,
+            conditions,
+            action,
+            limits: RuleLimits { body_bytes },
+        },
+    );
     let protocol = prop_oneof![Just(ListenerProtocol::Http), Just(ListenerProtocol::Tcp)];
-    (any::<u16>(), protocol, milliseconds(), vec(rule, 0..3), action()).prop_map(
-        |(port, protocol, idle_timeout, rules, default_action)| Listener {
+    (any::<u16>(), protocol, milliseconds(), limits(), vec(rule, 0..3), action()).prop_map(
+        |(port, protocol, idle_timeout, limits, rules, default_action)| Listener {
             port,
             protocol,
             allowed_sources: vec!["192.168.0.0/16".parse().unwrap()],
             idle_timeout,
+            limits,
             rules,
             default_action,
         },

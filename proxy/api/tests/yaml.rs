@@ -18,6 +18,11 @@ fn a_readable_file_is_a_snapshot() {
     assert!(
         matches!(&http.rules[0].action, Action::Forward { target_groups } if target_groups[0].weight == 90)
     );
+    let limits = http.limits;
+    assert_eq!((limits.connections, limits.connections_per_source), (None, Some(100)));
+    assert_eq!((limits.head_bytes, limits.header_count, limits.body_bytes), (16_384, 256, Some(1 << 20)));
+    let bodies = http.rules.iter().map(|rule| rule.limits.body_bytes);
+    assert_eq!(bodies.collect::<Vec<_>>(), [Some(10 << 20), None]);
     assert!(matches!(&http.rules[1].action, Action::Redirect(redirect) if redirect.port == "443"));
     let api = &snapshot.target_groups["api"];
     assert_eq!((api.algorithm, api.targets.len(), api.targets[1].weight), (Algorithm::LeastRequest, 2, 2));
@@ -50,13 +55,31 @@ fn mistakes_are_told_with_line_and_field() {
     for (right, wrong, line, word) in [
         ("port: 8080", "prot: 8080", "line 4", "prot"),
         ("port: 8080", "port: 80800", "line 4", "80800"),
-        ("algorithm: LeastRequest", "algorithm: Random", "line 28", "Random"),
-        ("interval: 5s", "interval: 5 parsecs", "line 29", "parsecs"),
-        ("address: \"::1\"", "address: localhost", "line 40", "address"),
+        ("algorithm: LeastRequest", "algorithm: Random", "line 30", "Random"),
+        ("interval: 5s", "interval: 5 parsecs", "line 31", "parsecs"),
+        ("address: \"::1\"", "address: localhost", "line 42", "address"),
     ] {
         let error =
             serde_saphyr::from_str::<Snapshot>(&SNAPSHOT.replacen(right, wrong, 1)).unwrap_err().to_string();
         assert!(error.contains(line) && error.contains(word), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn limits_that_nobody_can_keep_are_told_with_their_field() {
+    for (right, wrong, expected) in [
+        ("headBytes: 16384", "headBytes: 1000", "limits.headBytes: must be from 1024 to 65536"),
+        ("headBytes: 16384", "headerCount: 257", "limits.headerCount: must be from 1 to 256"),
+        ("connectionsPerSource: 100", "connections: 0", "limits.connections: must be at least 1"),
+        (
+            "bodyBytes: 10485760",
+            "bodyBytes: 1099511627777",
+            "rules[0].limits.bodyBytes: must be from 0 to 1099511627776",
+        ),
+    ] {
+        let snapshot: Snapshot = serde_saphyr::from_str(&SNAPSHOT.replacen(right, wrong, 1)).unwrap();
+        let error = validate::listener(&snapshot.listeners["http"]).unwrap_err().to_string();
+        assert_eq!(error, expected);
     }
 }
 

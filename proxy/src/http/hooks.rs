@@ -12,7 +12,9 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use super::context::{Context, Scope, Stage};
-use super::{Shared, answer, logging, request_filter, response, retries, upstream_peer, upstream_request};
+use super::{
+    Shared, answer, logging, request_body, request_filter, response, retries, upstream_peer, upstream_request,
+};
 
 /// Implements [`ProxyHttp`].
 pub(super) struct Hooks {
@@ -71,8 +73,7 @@ impl ProxyHttp for Hooks {
         _end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<()> {
-        ctx.record.received_bytes += body.as_ref().map_or(0, Bytes::len) as u64;
-        Ok(())
+        request_body::passes(body.as_ref(), ctx)
     }
 
     async fn upstream_response_filter(

@@ -3,7 +3,6 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Method;
 use tokio::net::TcpStream;
@@ -15,6 +14,7 @@ use crate::answer::Answer;
 use crate::connect;
 use crate::errors::Reason;
 use crate::group::Endpoint;
+use crate::record::Record;
 use crate::retry::Failure;
 
 /// How an attempt ended, and what it leaves.
@@ -44,8 +44,7 @@ impl Session<'_> {
             else {
                 return After::End;
             };
-            let timeout = request.record.connect_timeout();
-            let target = match connect(&endpoint, fresh, timeout).await {
+            let target = match connect(&endpoint, fresh, &request.record).await {
                 Ok(connected) => connected,
                 Err(reason) if self.goes_elsewhere(reason, method, upload, request) => continue,
                 Err(reason) => return self.fail(reason, request).await,
@@ -164,10 +163,10 @@ impl Session<'_> {
     }
 }
 
-/// A connection to the target; with `fresh` one that has not served requests before.
-async fn connect(endpoint: &Endpoint, fresh: bool, timeout: Duration) -> Result<TcpStream, Reason> {
+/// A connection to the target that a request is at; with `fresh` one that has not served requests before.
+async fn connect(endpoint: &Endpoint, fresh: bool, record: &Record) -> Result<TcpStream, Reason> {
     if !fresh && let Some(socket) = endpoint.idle.take(Instant::now()) {
         return Ok(socket);
     }
-    connect::connect(endpoint.address, timeout).await
+    connect::connect(endpoint.address, record.connect_timeout()).await
 }

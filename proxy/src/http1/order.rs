@@ -10,6 +10,7 @@ use super::message::{Asked, Fields, Framing, Refusal, RequestHead, Version, rewr
 use crate::access_log::AccessLog;
 use crate::action::Action;
 use crate::answer::Answer;
+use crate::errors::Reason;
 use crate::record::{Described, Record};
 use crate::request::RequestView;
 use crate::route::route;
@@ -48,6 +49,9 @@ impl Desk<'_> {
     ) -> Result<(Order<'t>, Record), Refusal> {
         let mut room = Fields::room();
         let head = RequestHead::parse(head, &mut room)?;
+        if head.field_count() > listener.limits.header_count as usize {
+            return Err(Refusal::TooManyFields);
+        }
         let method = Method::from_bytes(head.method.as_bytes()).map_err(|_| Refusal::Syntax)?;
         let mut record = begin();
         let view = View { head: &head, source: self.connection.client.ip() };
@@ -55,8 +59,12 @@ impl Desk<'_> {
             record.described = Some(Box::new(Described::of(&view, protocol(head.version))));
         }
         let route = route(listener, &view);
-        record.rule = route.priority;
+        record.routed(&route);
         let deed = match route.action {
+            Action::Forward(_) if !record.takes(announced(head.framing)) => {
+                record.reason = Some(Reason::BodyTooLarge);
+                Deed::Answer(Answer::error(Reason::BodyTooLarge))
+            }
             Action::Forward(forward) => {
                 record.group = forward.choose(&mut fastrand::Rng::new()).cloned();
                 let mut out = Scratch::take();
@@ -75,6 +83,14 @@ impl Desk<'_> {
             keep_alive: head.keep_alive,
         };
         Ok((Order { method, framing: head.framing, terms, deed }, record))
+    }
+}
+
+/// Bytes of the body, as far as they are known from the start.
+fn announced(framing: Framing) -> u64 {
+    match framing {
+        Framing::Length(length) => length,
+        Framing::None | Framing::Chunked | Framing::UntilEnd => 0,
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) struct Session<'s> {
     pub(super) timer: Timer,
     pub(super) shared: &'s Shared,
     port: &'s Port,
+    /// Requests so far.
+    requests: u32,
 }
 
 /// What becomes of the connection after a request.
@@ -79,7 +81,7 @@ impl<'s> Session<'s> {
         let listening = port.listening();
         let timer = Timer::new(Instant::now() + listening.table.idle_timeout);
         let client = Client::new(socket, connection, listening.metrics.clone());
-        Self { client, timer, shared, port }
+        Self { client, timer, shared, port, requests: 0 }
     }
 
     /// Serves until the connection ends.
@@ -103,15 +105,18 @@ impl<'s> Session<'s> {
 
     /// Waits for a head, and returns its length. When the listener closes, it is waited for no longer.
     async fn head(&mut self, mut closed: Pin<&mut WaitForCancellationFuture<'_>>) -> Result<usize, NoHead> {
-        let idle = self.idle_timeout();
-        let mut scan = HeadScan::request();
+        let (idle, max_head) = {
+            let table = &self.port.listening().table;
+            (table.idle_timeout, table.limits.head_bytes as usize)
+        };
+        let mut scan = HeadScan::request(max_head);
         let mut begun = false;
         self.timer.set(Instant::now() + idle);
         loop {
             let skipped = empty_lines(self.client.inbound.bytes());
             if skipped > 0 {
                 self.client.inbound.consume(skipped);
-                scan = HeadScan::request();
+                scan = HeadScan::request(max_head);
             }
             let found = scan.find(self.client.inbound.bytes());
             if let Some(length) = found.map_err(|refusal| NoHead::Told(told(refusal)))? {
@@ -165,7 +170,9 @@ impl<'s> Session<'s> {
         let client = self.client.connection.client;
         let mut request = Request { record, log: &self.shared.access_log, client };
         self.client.inbound.consume(length);
-        order.terms.keep_alive &= !self.port.is_leaving();
+        self.requests += 1;
+        let last = self.requests >= request.record.listening.table.limits.requests_per_connection;
+        order.terms.keep_alive &= !last && !self.port.is_leaving();
         match order.deed {
             Deed::Answer(answer) => {
                 self.reply(&answer, order.terms, Body::new(order.framing), &mut request).await

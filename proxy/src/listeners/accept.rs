@@ -9,6 +9,7 @@ use futures::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
+use super::admission::{Turned, tell_busy};
 use super::port::{Listening, Port};
 use super::sniff;
 use crate::http::HttpCarrier;
@@ -68,19 +69,27 @@ fn serve(
     connections: &TaskTracker,
 ) {
     let listening = port.listening();
-    if !listening.table.allows(client.ip()) {
-        listening.metrics.rejected.inc();
-        return;
-    }
+    let admitted = match port.admission.admit(client.ip(), &listening.table) {
+        Ok(admitted) => admitted,
+        Err(turned) => return turn_away(&socket, turned, &listening),
+    };
     listening.metrics.accepted.inc();
     let (port, carriers) = (port.clone(), carriers.clone());
     connections.spawn(async move {
-        let _open = Present::count(&listening.metrics.connections);
+        let _open = (Present::count(&listening.metrics.connections), admitted);
         tokio::select! {
             _ = carry(socket, client, &listening, &port, &carriers) => {}
             () = port.aborted() => {}
         }
     });
+}
+
+/// Closes a connection. Who is not allowed is not even told.
+fn turn_away(socket: &TcpStream, turned: Turned, listening: &Listening) {
+    listening.metrics.count_turned(turned);
+    if turned != Turned::SourceNotAllowed && listening.table.protocol == ListenerProtocol::Http {
+        tell_busy(socket);
+    }
 }
 
 /// # Errors

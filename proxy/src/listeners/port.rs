@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
+use super::admission::Admission;
 use crate::metrics::ListenerMetrics;
 use crate::table::Listener;
 
@@ -16,6 +17,8 @@ pub struct Port {
     /// What it is bound to.
     pub address: SocketAddr,
     listening: ArcSwap<Listening>,
+    /// Who is there.
+    pub(super) admission: Arc<Admission>,
     leaving: watch::Sender<bool>,
     /// Never looked at, so that each of its clones still has the change to true before it.
     leaving_unseen: watch::Receiver<bool>,
@@ -24,7 +27,7 @@ pub struct Port {
 }
 
 /// What listens on a port: replaced as a whole by each new table. Connections a client has already are not affected by a
-/// change of the allowed sources, as with security groups.
+/// change of the allowed sources, as with security groups, nor by one of how many there may be.
 #[derive(Debug)]
 pub struct Listening {
     /// Rules and settings.
@@ -40,6 +43,7 @@ impl Port {
         Self {
             address,
             listening: ArcSwap::from_pointee(listening),
+            admission: Arc::default(),
             leaving,
             leaving_unseen,
             closed: CancellationToken::new(),

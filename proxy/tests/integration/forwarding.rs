@@ -91,7 +91,7 @@ async fn many_clients_at_once_get_each_their_own_answers() {
                 get_in_turn(local(port), &paths).await
             };
             for (answer, path) in answers.iter().zip(paths) {
-                assert_eq!(answer.status, 200);
+                assert_eq!(answer.status, 200, "{path}: {}", answer.text());
                 assert!(answer.text().starts_with(&format!("GET {path}\n")), "{path}: {}", answer.text());
             }
         })

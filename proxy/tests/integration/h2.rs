@@ -1,22 +1,30 @@
 //! HTTP/2 clients that behave badly, or are unlucky: frames as they are on the wire.
 
+use evenkeel_proxy::errors::Reason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{PATIENCE, forwarding, free_port, local, serve, target};
+use crate::harness::{PATIENCE, forwarding, free_port, local, serve, target, until};
 use crate::target::Target;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 /// The headers are complete, and there is no body.
 const END: u8 = 0x5;
+/// The headers are complete.
+const END_HEADERS: u8 = 0x4;
+const END_STREAM: u8 = 0x1;
 const CANCEL: [u8; 4] = [0, 0, 0, 8];
 const ENHANCE_YOUR_CALM: u8 = 11;
 /// `GET http://a/`, by numbers of HPACK's static table but for the authority.
 const GET: &[u8] = &[0x82, 0x84, 0x86, 0x41, 0x01, b'a'];
+
+/// The same with `POST`.
+const POST: &[u8] = &[0x83, 0x84, 0x86, 0x41, 0x01, b'a'];
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut frame = (payload.len() as u32).to_be_bytes()[1..].to_vec();
@@ -82,4 +90,53 @@ async fn a_client_that_takes_requests_back_faster_than_they_can_be_looked_at_is_
     let (_, _, payload) = next(&mut socket, &[GOAWAY]).await;
     assert_eq!(payload.get(7), Some(&ENHANCE_YOUR_CALM));
     assert!(alive.served() < 1_000);
+}
+
+/// A connection over which these frames were sent.
+async fn connect(port: u16, frames: &[Vec<u8>]) -> TcpStream {
+    let mut socket = TcpStream::connect(local(port)).await.expect("a connection");
+    let preface = [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat();
+    socket.write_all(&[preface, frames.concat()].concat()).await.expect("to write");
+    socket
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_ends_with_its_last_request_and_all_are_answered() {
+    let alive = Target::saying("alive").await;
+    let port = free_port();
+    let limits = "idleTimeout: 2s, limits: {requestsPerConnection: 3}";
+    let snapshot = forwarding(port, &[target("t", alive.port)]).replace("idleTimeout: 2s", limits);
+    let _proxy = serve(&snapshot).await;
+    let mut socket = connect(port, &[1, 3, 5].map(|stream| frame(HEADERS, END, stream, GET))).await;
+    let (mut answered, mut told) = (0, false);
+    while answered < 3 || !told {
+        match next(&mut socket, &[HEADERS, GOAWAY]).await.0 {
+            HEADERS => answered += 1,
+            _ => told = true,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_is_measured_as_it_comes_and_a_head_as_it_would_be_in_http1() {
+    let alive = Target::saying("alive").await;
+    let port = free_port();
+    let limits = "idleTimeout: 2s, limits: {bodyBytes: 5, headBytes: 1024}";
+    let snapshot = forwarding(port, &[target("t", alive.port)]).replace("idleTimeout: 2s", limits);
+    let proxy = serve(&snapshot).await;
+    // `x`, a literal that is not to be remembered, of 1,100 bytes.
+    let long = [GET, &[0, 1, b'x', 0x7f, 0xcd, 0x07], &[b'y'; 1_100]].concat();
+    let frames = [
+        frame(HEADERS, END_HEADERS, 1, POST),
+        frame(DATA, 0, 1, b"abc"),
+        frame(DATA, END_STREAM, 1, b"def"),
+        frame(HEADERS, END, 3, &long),
+    ];
+    let mut socket = connect(port, &frames).await;
+    let answers = [next(&mut socket, &[HEADERS]).await.1, next(&mut socket, &[HEADERS]).await.1];
+    assert_eq!(answers.iter().sum::<u32>(), 4, "both streams are answered");
+    let listener = proxy.metrics.listener("web");
+    for reason in [Reason::BodyTooLarge, Reason::HeadTooLarge] {
+        until("it is counted", || listener.errors(reason) == 1).await;
+    }
 }

@@ -18,6 +18,7 @@ mod hanging;
 mod harness;
 mod http1;
 mod hygiene;
+mod limits;
 mod listeners;
 mod process;
 mod routing;

@@ -5,6 +5,7 @@ use evenkeel_crds::v1alpha1::{
 };
 use evenkeel_proxy_api::snapshot;
 
+use super::limits;
 use crate::validation::Problems;
 
 /// At most so many values in all conditions of one rule.
@@ -28,8 +29,9 @@ pub fn rule(problems: &mut Problems, field: &str, rule: &Rule) -> Option<snapsho
             self::condition(problems, &format!("{field}.conditions[{index}]"), condition)
         })
         .collect();
+    let limits = limits::of_rule(problems, &format!("{field}.limits"), rule);
     let action = action(problems, &format!("{field}.action"), &rule.action)?;
-    Some(snapshot::Rule { priority: rule.priority, conditions, action })
+    Some(snapshot::Rule { priority: rule.priority, conditions, action, limits })
 }
 
 fn count(condition: &Condition) -> usize {

@@ -71,6 +71,36 @@ fn each_contradiction_is_named_with_its_field() {
         (with_listener(json!({ "name": "-x" })), "spec.listeners[-x].name: use at most 63"),
         (with_listener(json!({ "idleTimeout": "0s" })), "spec.listeners[http].idleTimeout: 0"),
         (
+            with_listener(json!({ "limits": { "connections": 0 } })),
+            "spec.listeners[http].limits.connections: 0 is not from 1 to 1000000",
+        ),
+        (
+            with_listener(json!({ "limits": { "connectionsPerSource": 0 } })),
+            "limits.connectionsPerSource: 0 is not from 1",
+        ),
+        (
+            with_listener(json!({ "limits": { "headBytes": 1000 } })),
+            "limits.headBytes: 1000 is not from 1024 to 65536",
+        ),
+        (
+            with_listener(json!({ "limits": { "headerCount": 257 } })),
+            "limits.headerCount: 257 is not from 1 to 256",
+        ),
+        (
+            with_listener(json!({ "limits": { "requestsPerConnection": 0 } })),
+            "limits.requestsPerConnection: 0 is not from 1",
+        ),
+        (
+            with_listener(json!({ "protocol": "TCP", "limits": { "bodyBytes": 1 } })),
+            "limits.bodyBytes: a TCP listener has no requests",
+        ),
+        (
+            with_rule(
+                json!({ "priority": 1, "conditions": [path], "action": go, "limits": { "bodyBytes": 1_099_511_627_777_u64 } }),
+            ),
+            "rules[0].limits.bodyBytes: 1099511627777 is not from 0 to 1099511627776",
+        ),
+        (
             with_listener(
                 json!({ "protocol": "TCP", "rules": [{ "priority": 1, "conditions": [path], "action": go }] }),
             ),

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use evenkeel_proxy_api::snapshot::{
-    Action, Algorithm, HealthCheck, Listener, ListenerProtocol, TargetProtocol, WeightedTargetGroup,
+    Action, Algorithm, HealthCheck, Limits, Listener, ListenerProtocol, TargetProtocol, WeightedTargetGroup,
 };
 
 use super::*;
@@ -31,6 +31,7 @@ pub(crate) fn accepted(generation: i64, targets: Vec<Target>) -> Accepted {
         protocol: ListenerProtocol::Http,
         allowed_sources: Vec::new(),
         idle_timeout: Duration::from_secs(60),
+        limits: Limits::default(),
         rules: Vec::new(),
         default_action: Action::Forward { target_groups: vec![forward("api"), forward("nothing")] },
     };

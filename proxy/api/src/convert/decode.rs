@@ -8,8 +8,9 @@ use crate::report::{
     Ack, FromProxy, GroupReport, Health, Hello, LATENCY_BOUNDS, Rejection, Report, ResourceKind, TargetReport,
 };
 use crate::snapshot::{
-    Action, Algorithm, Condition, FixedResponse, HealthCheck, Listener, ListenerProtocol, QueryPair,
-    Redirect, Rule, StatusRange, Target, TargetGroup, TargetProtocol, Version, WeightedTargetGroup,
+    Action, Algorithm, Condition, FixedResponse, HealthCheck, Limits, Listener, ListenerProtocol, QueryPair,
+    Redirect, Rule, RuleLimits, StatusRange, Target, TargetGroup, TargetProtocol, Version,
+    WeightedTargetGroup,
 };
 use crate::trust::{self, Fingerprint, Trust};
 use crate::validate::Invalid;
@@ -27,6 +28,7 @@ pub fn listener(message: proto::Listener) -> Decoded<Listener> {
         idle_timeout_ms,
         rules,
         default_action,
+        limits,
     } = message;
     Ok(Listener {
         port: small(port, "port")?,
@@ -37,6 +39,7 @@ pub fn listener(message: proto::Listener) -> Decoded<Listener> {
         },
         allowed_sources: all(allowed_sources, "allowedSources", |text| parse(&text))?,
         idle_timeout: Duration::from_millis(idle_timeout_ms),
+        limits: limits.map(Into::into).unwrap_or_default(),
         rules: all(rules, "rules", rule)?,
         default_action: within("defaultAction", required(default_action).and_then(action))?,
     })
@@ -94,9 +97,31 @@ fn target_protocol(protocol: proto::TargetProtocol) -> Decoded<TargetProtocol> {
     }
 }
 
-fn rule(proto::Rule { priority, conditions, action: then }: proto::Rule) -> Decoded<Rule> {
+fn rule(proto::Rule { priority, conditions, action: then, body_bytes }: proto::Rule) -> Decoded<Rule> {
     let conditions = all(conditions, "conditions", condition)?;
-    Ok(Rule { priority, conditions, action: within("action", required(then).and_then(action))? })
+    let action = within("action", required(then).and_then(action))?;
+    Ok(Rule { priority, conditions, action, limits: RuleLimits { body_bytes } })
+}
+
+impl From<proto::Limits> for Limits {
+    fn from(message: proto::Limits) -> Self {
+        let proto::Limits {
+            connections,
+            connections_per_source,
+            head_bytes,
+            header_count,
+            requests_per_connection,
+            body_bytes,
+        } = message;
+        Self {
+            connections,
+            connections_per_source,
+            head_bytes,
+            header_count,
+            requests_per_connection,
+            body_bytes,
+        }
+    }
 }
 
 fn condition(message: proto::Condition) -> Decoded<Condition> {

@@ -7,14 +7,15 @@ use crate::report::{
     Ack, FromProxy, GroupReport, Health, Hello, Rejection, Report, ResourceKind, TargetReport,
 };
 use crate::snapshot::{
-    Action, Algorithm, Condition, FixedResponse, HealthCheck, Listener, ListenerProtocol, QueryPair,
-    Redirect, Rule, StatusRange, Target, TargetGroup, TargetProtocol, Version, WeightedTargetGroup,
+    Action, Algorithm, Condition, FixedResponse, HealthCheck, Limits, Listener, ListenerProtocol, QueryPair,
+    Redirect, Rule, RuleLimits, StatusRange, Target, TargetGroup, TargetProtocol, Version,
+    WeightedTargetGroup,
 };
 use crate::trust::{Fingerprint, Trust};
 
 /// A listener as it is sent.
 pub fn listener_message(name: &str, listener: &Listener) -> proto::Listener {
-    let Listener { port, protocol, allowed_sources, idle_timeout, rules, default_action } = listener;
+    let Listener { port, protocol, allowed_sources, idle_timeout, limits, rules, default_action } = listener;
     proto::Listener {
         name: name.to_owned(),
         port: u32::from(*port),
@@ -23,6 +24,7 @@ pub fn listener_message(name: &str, listener: &Listener) -> proto::Listener {
         idle_timeout_ms: milliseconds(*idle_timeout),
         rules: rules.iter().map(Into::into).collect(),
         default_action: Some(default_action.into()),
+        limits: Some(limits.into()),
     }
 }
 
@@ -79,11 +81,32 @@ impl From<Algorithm> for proto::Algorithm {
     }
 }
 
+impl From<&Limits> for proto::Limits {
+    fn from(limits: &Limits) -> Self {
+        let Limits {
+            connections,
+            connections_per_source,
+            head_bytes,
+            header_count,
+            requests_per_connection,
+            body_bytes,
+        } = *limits;
+        Self {
+            connections,
+            connections_per_source,
+            head_bytes,
+            header_count,
+            requests_per_connection,
+            body_bytes,
+        }
+    }
+}
+
 impl From<&Rule> for proto::Rule {
     fn from(rule: &Rule) -> Self {
-        let Rule { priority, conditions, action } = rule;
+        let Rule { priority, conditions, action, limits: RuleLimits { body_bytes } } = rule;
         let conditions = conditions.iter().map(Into::into).collect();
-        Self { priority: *priority, conditions, action: Some(action.into()) }
+        Self { priority: *priority, conditions, action: Some(action.into()), body_bytes: *body_bytes }
     }
 }
 

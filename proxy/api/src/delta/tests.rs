@@ -13,6 +13,7 @@ fn snapshot(counter: u64, listeners: &[(&str, u16)], groups: &[&str]) -> Snapsho
             protocol: crate::snapshot::ListenerProtocol::Http,
             allowed_sources: vec![],
             idle_timeout: std::time::Duration::from_secs(60),
+            limits: crate::snapshot::Limits::default(),
             rules: vec![],
             default_action: Action::FixedResponse(response),
         }

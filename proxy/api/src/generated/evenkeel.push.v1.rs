@@ -97,6 +97,25 @@ pub struct Listener {
     pub rules: ::prost::alloc::vec::Vec<Rule>,
     #[prost(message, optional, tag = "7")]
     pub default_action: ::core::option::Option<Action>,
+    /// absent: the proxy's own
+    #[prost(message, optional, tag = "8")]
+    pub limits: ::core::option::Option<Limits>,
+}
+/// What a listener takes at most. An absent member is no limit.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Limits {
+    #[prost(uint32, optional, tag = "1")]
+    pub connections: ::core::option::Option<u32>,
+    #[prost(uint32, optional, tag = "2")]
+    pub connections_per_source: ::core::option::Option<u32>,
+    #[prost(uint32, tag = "3")]
+    pub head_bytes: u32,
+    #[prost(uint32, tag = "4")]
+    pub header_count: u32,
+    #[prost(uint32, tag = "5")]
+    pub requests_per_connection: u32,
+    #[prost(uint64, optional, tag = "6")]
+    pub body_bytes: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Rule {
@@ -106,6 +125,9 @@ pub struct Rule {
     pub conditions: ::prost::alloc::vec::Vec<Condition>,
     #[prost(message, optional, tag = "3")]
     pub action: ::core::option::Option<Action>,
+    /// instead of the listener's
+    #[prost(uint64, optional, tag = "4")]
+    pub body_bytes: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Condition {

@@ -152,7 +152,7 @@ impl Upload {
             return Ok(());
         }
         let passed = self.body.pass(client.inbound.bytes_mut()).map_err(Refusal::reason)?;
-        record.received_bytes += passed.content;
+        record.receive(passed.content)?;
         if !self.gone && self.kept.len() - self.head + passed.kept > self.most {
             self.gone = true;
             be_patient(target);

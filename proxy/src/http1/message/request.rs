@@ -77,6 +77,11 @@ impl<'h, 'b> RequestHead<'h, 'b> {
         self.target.query
     }
 
+    /// How many fields there are.
+    pub(in crate::http1) fn field_count(&self) -> usize {
+        self.fields.len()
+    }
+
     /// The values of a field, in order.
     pub(in crate::http1) fn values(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
         self.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)

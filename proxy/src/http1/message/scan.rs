@@ -14,17 +14,18 @@ pub(in crate::http1) struct HeadScan {
     /// Every line must end with CR LF.
     strict: bool,
     max_first_line: usize,
+    max_head: usize,
 }
 
 impl HeadScan {
-    /// For a request. A line that ends with LF alone is refused: some readers take it for an end and others do not.
-    pub(in crate::http1) fn request() -> Self {
-        Self { seen: 0, line: 0, strict: true, max_first_line: MAX_REQUEST_LINE }
+    /// For a request with a head of at most so many bytes, [`MAX_HEAD`] at most. A line that ends with LF alone is refused: some readers take it for an end and others do not.
+    pub(in crate::http1) fn request(max_head: usize) -> Self {
+        Self { seen: 0, line: 0, strict: true, max_first_line: MAX_REQUEST_LINE, max_head }
     }
 
     /// For an answer. LF alone ends a line (RFC 9112 §2.2): the client gets a head that is written anew.
     pub(in crate::http1) fn response() -> Self {
-        Self { seen: 0, line: 0, strict: false, max_first_line: MAX_HEAD }
+        Self { seen: 0, line: 0, strict: false, max_first_line: MAX_HEAD, max_head: MAX_HEAD }
     }
 
     /// The length of the head that these bytes begin with, its empty line included; none when more must be read. The bytes
@@ -45,14 +46,15 @@ impl HeadScan {
             self.line = end + 1;
             self.seen = end + 1;
             if text.is_empty() {
-                return if self.line > MAX_HEAD { Err(Refusal::HeadTooLarge) } else { Ok(Some(self.line)) };
+                let fits = self.line <= self.max_head;
+                return if fits { Ok(Some(self.line)) } else { Err(Refusal::HeadTooLarge) };
             }
         }
         self.seen = bytes.len();
         if self.line == 0 && self.seen >= self.max_first_line {
             return Err(Refusal::FirstLineTooLong);
         }
-        if self.seen >= MAX_HEAD { Err(Refusal::HeadTooLarge) } else { Ok(None) }
+        if self.seen >= self.max_head { Err(Refusal::HeadTooLarge) } else { Ok(None) }
     }
 }
 
@@ -85,17 +87,30 @@ mod tests {
             (&long_line, Err(Refusal::FirstLineTooLong), Ok(Some(long_line.len()))),
             (&long_head, Err(Refusal::HeadTooLarge), Err(Refusal::HeadTooLarge)),
         ] {
-            assert_eq!(HeadScan::request().find(bytes.as_bytes()), request, "{bytes:.40}");
+            assert_eq!(HeadScan::request(MAX_HEAD).find(bytes.as_bytes()), request, "{bytes:.40}");
             assert_eq!(HeadScan::response().find(bytes.as_bytes()), response, "{bytes:.40}");
         }
     }
 
     #[test]
     fn a_head_that_grows_beyond_its_bounds_is_not_waited_for() {
-        let mut scan = HeadScan::request();
+        let mut scan = HeadScan::request(MAX_HEAD);
         let endless = vec![b'x'; MAX_REQUEST_LINE];
         assert_eq!(scan.find(&endless[..MAX_REQUEST_LINE - 1]), Ok(None));
         assert_eq!(scan.find(&endless), Err(Refusal::FirstLineTooLong));
+    }
+
+    #[test]
+    fn a_listener_may_take_less() {
+        let head = "GET / HTTP/1.1\r\na: b\r\n\r\n";
+        for (max_head, bytes, expected) in [
+            (24, head, Ok(Some(24))),
+            (23, head, Err(Refusal::HeadTooLarge)),
+            (20, &head[..19], Ok(None)),
+            (20, &head[..20], Err(Refusal::HeadTooLarge)),
+        ] {
+            assert_eq!(HeadScan::request(max_head).find(bytes.as_bytes()), expected, "{max_head} {bytes:?}");
+        }
     }
 
     #[test]

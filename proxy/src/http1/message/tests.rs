@@ -10,6 +10,7 @@ use super::request::RequestHead;
 use super::response::{Asked, ResponseHead};
 use super::rewrite::{self, Client};
 use super::scan::HeadScan;
+use crate::errors::MAX_HEAD;
 use crate::headers::Origin;
 
 fn origin() -> Origin {
@@ -18,7 +19,7 @@ fn origin() -> Origin {
 
 /// The head as the target gets it.
 fn forwarded(head: &str) -> Result<String, Refusal> {
-    let length = HeadScan::request().find(head.as_bytes())?.expect("a whole head");
+    let length = HeadScan::request(MAX_HEAD).find(head.as_bytes())?.expect("a whole head");
     let mut room = Fields::room();
     let head = RequestHead::parse(&head.as_bytes()[..length], &mut room)?;
     let mut out = Vec::new();
@@ -306,7 +307,7 @@ fn answers_that_two_readers_could_read_differently_are_refused() {
 fn in_pieces(bytes: &[u8], cuts: &[usize]) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
     let mut cuts: Vec<_> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).chain([bytes.len()]).collect();
     cuts.sort_unstable();
-    let (mut scan, mut buffer, mut out) = (HeadScan::request(), Vec::new(), Vec::new());
+    let (mut scan, mut buffer, mut out) = (HeadScan::request(MAX_HEAD), Vec::new(), Vec::new());
     let (mut body, mut begin) = (None, 0);
     for cut in cuts {
         buffer.extend_from_slice(&bytes[begin..cut]);
