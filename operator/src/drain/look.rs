@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -18,6 +18,9 @@ use crate::registry::{Accepted, ObjectKey, TargetSource, ValidReplicaService};
 use crate::revision::{current_replica_set, replica_set_of};
 use crate::targets::{DRAINING, condition, containers_ready};
 use crate::world::{World, has_ended, may_run};
+
+/// Clocks of leaders differ by less.
+const SKEW: SignedDuration = SignedDuration::from_secs(60);
 
 /// What is looked at, at one moment.
 pub(super) struct View<'a> {
@@ -87,6 +90,7 @@ impl View<'_> {
             gate,
             drain: began.map(|began| Draining {
                 began,
+                dated: began.duration_since(self.time) <= SKEW,
                 progress: progress(&said, began, self.time),
                 proxies: said.iter().map(|forward| forward.proxies.len()).sum(),
             }),

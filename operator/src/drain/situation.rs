@@ -62,6 +62,8 @@ pub enum Move {
 pub struct Draining {
     /// When the replica was chosen.
     pub began: Timestamp,
+    /// That is not in the future, where its time would not be over for too long.
+    pub dated: bool,
     /// How far it came.
     pub progress: Progress,
     /// Proxies that have a say.
