@@ -155,6 +155,7 @@ impl<L: Reconcile> Applier<L> {
     /// but for the resources that the answer names.
     pub async fn apply(&self, snapshot: &Snapshot, rejected: Vec<Rejection>) -> Ack {
         let _turn = self.turn.lock().await;
+        let began = Instant::now();
         let mut rejections = rejected;
         rejections.extend(self.core.apply(snapshot, Instant::now()));
         let table = Arc::clone(&self.core.table());
@@ -162,6 +163,7 @@ impl<L: Reconcile> Applier<L> {
         rejections.sort();
         rejections.dedup();
         let ack = Ack { version: snapshot.version, rejections };
+        self.metrics.snapshot_apply_duration.set(began.elapsed().as_secs_f64());
         self.tell(&ack);
         ack
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use evenkeel_proxy_api::report::{Rejection, ResourceKind};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,7 +24,7 @@ use crate::table::{Listener, Table};
 mod accept;
 mod admission;
 mod port;
-mod sniff;
+pub(crate) mod sniff;
 mod socket;
 
 pub use accept::Carriers;
@@ -40,6 +41,8 @@ pub struct Listeners {
     abort: CancellationToken,
     drain_timeout: Duration,
     first_bound: OnceLock<Instant>,
+    /// Where connections are accepted and served.
+    serving: Handle,
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +79,8 @@ impl Reconcile for Arc<Listeners> {
 }
 
 impl Listeners {
-    /// None yet. Connections go to these carriers; what is in flight on a removed listener is granted `drain_timeout`.
+    /// None yet. Connections go to these carriers, on the runtime in which this is called; what is in flight on a removed
+    /// listener is granted `drain_timeout`.
     pub fn new(carriers: Carriers, metrics: Arc<Metrics>, drain_timeout: Duration) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::default(),
@@ -86,12 +90,14 @@ impl Listeners {
             abort: CancellationToken::new(),
             drain_timeout,
             first_bound: OnceLock::new(),
+            serving: Handle::current(),
         })
     }
 
     /// Opens, changes and closes ports so that they are those of the table. Returns the listeners whose port cannot be had,
     /// which go on with the port they had, and the accept loops that are about to end.
     fn open_and_close(&self, table: &Table) -> (Vec<Rejection>, Vec<JoinHandle<()>>) {
+        let _serving = self.serving.enter();
         let mut state = self.state.lock();
         let mut rejections = Vec::new();
         let mut kept = BTreeSet::new();

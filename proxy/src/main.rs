@@ -39,17 +39,22 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> anyhow::Result<()> {
     let _log = telemetry::init(args.log_format, &args.log_level).context("--log-level")?;
     let threads = args.threads.map_or_else(std::thread::available_parallelism, Ok)?.get();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    let serving = tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()?;
+    // Snapshots, checks and metrics have this thread: however much there is of them, no request waits for it.
+    let control = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let settings = Settings {
         threads,
         drain_timeout: args.drain_timeout,
         access_log: args.access_log.clone(),
         http1: Http1Through::default(),
     };
-    let _entered = runtime.enter();
-    let proxy = Proxy::new(&settings).context("--access-log")?;
-    let served = runtime.block_on(serve(args, &proxy));
-    runtime.shutdown_timeout(LAST_WORDS);
+    let proxy = {
+        let _serving = serving.enter();
+        Proxy::new(&settings).context("--access-log")?
+    };
+    let served = control.block_on(serve(args, &proxy));
+    serving.shutdown_timeout(LAST_WORDS);
+    control.shutdown_timeout(LAST_WORDS);
     proxy.writer.finish();
     served
 }

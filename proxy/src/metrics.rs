@@ -42,6 +42,8 @@ pub struct Metrics {
     pub snapshot_counter: Gauge,
     /// When the snapshot in force was applied, in seconds since 1970.
     pub snapshot_applied: Gauge,
+    /// How long it took to apply it, in seconds.
+    pub snapshot_apply_duration: Gauge<f64, AtomicU64>,
     /// Resources of the last snapshot that were rejected.
     pub snapshot_rejections: Gauge,
     /// 1 while there is a stream to the operator.
@@ -230,6 +232,12 @@ impl Metrics {
             "When the snapshot in force was applied",
             Unit::Seconds,
             self.snapshot_applied.clone(),
+        );
+        registry.register_with_unit(
+            "snapshot_apply_duration",
+            "How long it took to apply the snapshot in force",
+            Unit::Seconds,
+            self.snapshot_apply_duration.clone(),
         );
         registry.register(
             "snapshot_rejections",

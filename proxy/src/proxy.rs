@@ -62,7 +62,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Puts a proxy together.
+    /// Puts a proxy together. It serves on the runtime in which this is called, wherever snapshots are applied.
     ///
     /// # Errors
     /// The access log cannot be opened.
