@@ -25,13 +25,12 @@ use pingora_core::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora_core::server::ShutdownWatch;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
-use tokio::net::TcpStream;
 
 use crate::access_log::AccessLog;
 use crate::errors::Reason;
 use crate::listeners::Port;
 use crate::record;
-use crate::stream::{ClientStream, Connection};
+use crate::stream::{ClientStream, Connection, Opened};
 
 mod answer;
 mod context;
@@ -84,12 +83,13 @@ impl HttpCarrier {
         Self { proxy: Arc::new(http_proxy(&Arc::new(conf), Hooks { shared })), access_log }
     }
 
-    /// Serves a client's connection until it ends; `h2` says whether the client speaks HTTP/2.
-    pub async fn serve(&self, socket: TcpStream, connection: Arc<Connection>, port: Arc<Port>, h2: bool) {
+    /// Serves a client's connection until it ends.
+    pub async fn serve(&self, opened: Opened, connection: Arc<Connection>, port: Arc<Port>) {
+        let Opened { socket, begun, h2 } = opened;
         let listening = port.listening();
         let idle = listening.table.idle_timeout;
         let stream: Stream =
-            Box::new(ClientStream::new(socket, connection.clone(), listening.metrics.clone()));
+            Box::new(ClientStream::new(socket, connection.clone(), listening.metrics.clone()).after(begun));
         let app = Arc::new(App {
             proxy: self.proxy.clone(),
             access_log: self.access_log.clone(),

@@ -13,9 +13,9 @@ use tokio::net::TcpStream;
 
 use crate::http::Shared;
 use crate::listeners::Port;
-use crate::stream::Connection;
+use crate::stream::{Connection, Opened};
 
-mod buffer;
+pub(crate) mod buffer;
 mod client;
 mod exchange;
 mod forward;
@@ -37,8 +37,8 @@ impl Http1Carrier {
         Self { shared }
     }
 
-    /// Serves a client's connection until it ends.
-    pub async fn serve(&self, socket: TcpStream, connection: Arc<Connection>, port: &Port) {
-        session::Session::new(socket, connection, port, &self.shared).run().await;
+    /// Serves a client's connection until it ends. One that begins with HTTP/2 is given back.
+    pub async fn serve(&self, socket: TcpStream, connection: Arc<Connection>, port: &Port) -> Option<Opened> {
+        session::Session::new(socket, connection, port, &self.shared).run().await
     }
 }

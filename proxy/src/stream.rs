@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
@@ -29,8 +30,6 @@ const WRITE_BUFFER: usize = 2 * 1024;
 pub struct Connection {
     /// The client.
     pub client: SocketAddr,
-    /// Where it connected to.
-    pub local: SocketAddr,
     /// What targets are told of it.
     pub origin: Origin,
     received: AtomicU64,
@@ -38,10 +37,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Between these two.
-    pub fn new(client: SocketAddr, local: SocketAddr) -> Self {
-        let origin = Origin::new(client.ip(), local.port());
-        Self { client, local, origin, received: AtomicU64::new(0), sent: AtomicU64::new(0) }
+    /// From this client to this port.
+    pub fn new(client: SocketAddr, port: u16) -> Self {
+        let origin = Origin::new(client.ip(), port);
+        Self { client, origin, received: AtomicU64::new(0), sent: AtomicU64::new(0) }
     }
 
     /// Bytes from the client so far.
@@ -85,10 +84,23 @@ pub async fn silent(connection: Arc<Connection>, timeout: Duration) {
     }
 }
 
+/// A client's connection whose protocol is known.
+#[derive(Debug)]
+pub struct Opened {
+    /// The socket.
+    pub socket: TcpStream,
+    /// What was read from it to find out.
+    pub begun: Vec<u8>,
+    /// Whether it is HTTP/2.
+    pub h2: bool,
+}
+
 /// A client's connection.
 #[derive(Debug)]
 pub struct ClientStream {
     io: BufWriter<TcpStream>,
+    /// What comes before the bytes that are still to be read.
+    begun: Bytes,
     connection: Arc<Connection>,
     metrics: Arc<ListenerMetrics>,
 }
@@ -96,7 +108,14 @@ pub struct ClientStream {
 impl ClientStream {
     /// Over this socket.
     pub fn new(socket: TcpStream, connection: Arc<Connection>, metrics: Arc<ListenerMetrics>) -> Self {
-        Self { io: BufWriter::with_capacity(WRITE_BUFFER, socket), connection, metrics }
+        let io = BufWriter::with_capacity(WRITE_BUFFER, socket);
+        Self { io, begun: Bytes::new(), connection, metrics }
+    }
+
+    /// The same, from which these bytes, which were read and counted already, are read first.
+    #[must_use]
+    pub fn after(self, begun: Vec<u8>) -> Self {
+        Self { begun: begun.into(), ..self }
     }
 
     fn count_sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -119,6 +138,11 @@ impl AsyncRead for ClientStream {
             && let Poll::Ready(Err(error)) = Pin::new(&mut self.io).poll_flush(cx)
         {
             return Poll::Ready(Err(error));
+        }
+        if !self.begun.is_empty() {
+            let length = self.begun.len().min(buf.remaining());
+            buf.put_slice(&self.begun.split_to(length));
+            return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
@@ -203,7 +227,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_silent_when_nothing_passed_for_the_whole_time() {
         let address = "127.0.0.1:1".parse().unwrap();
-        let connection = Arc::new(Connection::new(address, address));
+        let connection = Arc::new(Connection::new(address, 80));
         let began = Instant::now();
         let silent = tokio::spawn(silent(connection.clone(), Duration::from_secs(60)));
         tokio::time::sleep(Duration::from_secs(50)).await;

@@ -49,6 +49,11 @@ impl Client {
         Poll::Ready(Ok(written))
     }
 
+    /// What is left when others go on with it: the socket, and what was read and not used.
+    pub(super) fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.socket, self.inbound.bytes().to_vec())
+    }
+
     /// Says that nothing more will come.
     pub(super) async fn finish(&mut self) {
         // The client may be gone already: there is nobody left to tell.

@@ -20,8 +20,9 @@ use crate::access_log::AccessLog;
 use crate::errors::Reason;
 use crate::http::Shared;
 use crate::listeners::Port;
+use crate::listeners::sniff::{self, Sniffed};
 use crate::record::{self, Record};
-use crate::stream::Connection;
+use crate::stream::{Connection, Opened};
 
 /// A connection under way.
 pub(super) struct Session<'s> {
@@ -84,22 +85,38 @@ impl<'s> Session<'s> {
         Self { client, timer, shared, port, requests: 0 }
     }
 
-    /// Serves until the connection ends.
-    pub(super) async fn run(mut self) {
+    /// Serves until the connection ends, or gives it back when it begins with HTTP/2.
+    pub(super) async fn run(mut self) -> Option<Opened> {
         let port = self.port;
         let mut closed = pin!(port.closed());
+        if self.begins_http2(closed.as_mut()).await? {
+            let (socket, begun) = self.client.into_parts();
+            return Some(Opened { socket, begun, h2: true });
+        }
         loop {
             let after = match self.head(closed.as_mut()).await {
                 Ok(length) => self.request(length).await,
-                Err(NoHead::Ended) => return,
+                Err(NoHead::Ended) => return None,
                 Err(NoHead::Told(reason)) => {
                     self.refuse(reason).await;
                     After::End
                 }
             };
             if after == After::End {
-                return;
+                return None;
             }
+        }
+    }
+
+    /// Waits for the first bytes, and says whether they are HTTP/2. None when the connection ends before.
+    async fn begins_http2(&mut self, mut closed: Pin<&mut WaitForCancellationFuture<'_>>) -> Option<bool> {
+        loop {
+            match sniff::classify(self.client.inbound.bytes()) {
+                Sniffed::Http1 => return Some(false),
+                Sniffed::Http2 => return Some(true),
+                Sniffed::Nothing | Sniffed::Undecided => {}
+            }
+            poll_fn(|cx| self.poll_head(cx, closed.as_mut(), false)).await.ok()?;
         }
     }
 
@@ -110,7 +127,7 @@ impl<'s> Session<'s> {
             (table.idle_timeout, table.limits.head_bytes as usize)
         };
         let mut scan = HeadScan::request(max_head);
-        let mut begun = false;
+        let mut begun = !self.client.inbound.is_empty();
         self.timer.set(Instant::now() + idle);
         loop {
             let skipped = empty_lines(self.client.inbound.bytes());

@@ -15,7 +15,7 @@ use super::sniff;
 use crate::http::HttpCarrier;
 use crate::http1::Http1Carrier;
 use crate::metrics::Present;
-use crate::stream::Connection;
+use crate::stream::{Connection, Opened};
 use crate::tcp::TcpCarrier;
 use evenkeel_proxy_api::snapshot::ListenerProtocol;
 
@@ -101,8 +101,7 @@ async fn carry(
     port: &Arc<Port>,
     carriers: &Carriers,
 ) -> io::Result<()> {
-    socket.set_nodelay(true)?;
-    let connection = Arc::new(Connection::new(canonical(client), socket.local_addr()?));
+    let connection = Arc::new(Connection::new(canonical(client), port.address.port()));
     match listening.table.protocol {
         ListenerProtocol::Http => carry_http(socket, connection, port, carriers).await?,
         ListenerProtocol::Tcp => carriers.tcp.serve(socket, connection, listening).await,
@@ -118,14 +117,18 @@ async fn carry_http(
     port: &Arc<Port>,
     carriers: &Carriers,
 ) -> io::Result<()> {
-    let idle = port.listening().table.idle_timeout;
-    let h2 = tokio::select! {
-        sniffed = tokio::time::timeout(idle, sniff::is_h2(&socket)) => sniffed??,
-        () = port.closed() => return Ok(()),
+    let opened = if let Some(http1) = &carriers.http1 {
+        http1.serve(socket, connection.clone(), port).await
+    } else {
+        let idle = port.listening().table.idle_timeout;
+        let h2 = tokio::select! {
+            sniffed = tokio::time::timeout(idle, sniff::is_h2(&socket)) => sniffed??,
+            () = port.closed() => return Ok(()),
+        };
+        Some(Opened { socket, begun: Vec::new(), h2 })
     };
-    match &carriers.http1 {
-        Some(http1) if !h2 => http1.serve(socket, connection, port).await,
-        _ => carriers.http.serve(socket, connection, port.clone(), h2).await,
+    if let Some(opened) = opened {
+        carriers.http.serve(opened, connection, port.clone()).await;
     }
     Ok(())
 }

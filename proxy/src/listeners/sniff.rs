@@ -16,7 +16,7 @@ const NEXT_LOOK: Duration = Duration::from_millis(1);
 ///
 /// # Errors
 /// The client closed the connection or it broke.
-pub(super) async fn is_h2(socket: &TcpStream) -> io::Result<bool> {
+pub(crate) async fn is_h2(socket: &TcpStream) -> io::Result<bool> {
     let mut buffer = [0; PREFACE.len()];
     let mut seen = 0;
     loop {
@@ -39,18 +39,20 @@ async fn is_half_closed(socket: &TcpStream) -> bool {
     ready.is_ok_and(tokio::io::Ready::is_read_closed)
 }
 
+/// What the first bytes tell.
 #[derive(Debug, PartialEq, Eq)]
-enum Sniffed {
+pub(crate) enum Sniffed {
     Nothing,
     Http1,
     Http2,
     Undecided,
 }
 
-fn classify(begun: &[u8]) -> Sniffed {
+/// The protocol of a connection that begins like this.
+pub(crate) fn classify(begun: &[u8]) -> Sniffed {
     match begun {
         [] => Sniffed::Nothing,
-        begun if begun == PREFACE => Sniffed::Http2,
+        begun if begun.starts_with(PREFACE) => Sniffed::Http2,
         begun if PREFACE.starts_with(begun) => Sniffed::Undecided,
         _ => Sniffed::Http1,
     }
@@ -70,6 +72,7 @@ mod tests {
             (b"POST / HTTP/1.1\r\nHost: a", Sniffed::Http1),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n", Sniffed::Undecided),
             (PREFACE, Sniffed::Http2),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0", Sniffed::Http2),
         ] {
             assert_eq!(classify(begun), expected, "{begun:?}");
         }

@@ -33,8 +33,9 @@ fn listen(domain: Domain, address: SocketAddr) -> io::Result<TcpListener> {
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    // The connections that it accepts have it from there.
+    // The connections that it accepts have both from there, without a system call for each.
     socket.set_tcp_keepalive(&KEEPALIVE)?;
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -53,12 +54,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn clients_are_asked_whether_they_are_still_there() {
+    async fn clients_are_sent_small_packets_at_once_and_asked_whether_they_are_still_there() {
         let listener = bind(0).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (_client, accepted) = tokio::join!(TcpStream::connect(("127.0.0.1", port)), listener.accept());
         let socket = accepted.unwrap().0;
         let socket = socket2::SockRef::from(&socket);
+        assert!(socket.tcp_nodelay().unwrap());
         assert!(socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap().as_secs(), 45);
         assert_eq!(socket.tcp_keepalive_interval().unwrap().as_secs(), 15);

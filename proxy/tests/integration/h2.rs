@@ -140,3 +140,17 @@ async fn a_body_is_measured_as_it_comes_and_a_head_as_it_would_be_in_http1() {
         until("it is counted", || listener.errors(reason) == 1).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http2_is_known_also_when_its_first_bytes_come_one_by_one() {
+    let alive = Target::saying("alive").await;
+    let port = free_port();
+    let _proxy = serve(&forwarding(port, &[target("t", alive.port)])).await;
+    let mut socket = TcpStream::connect(local(port)).await.expect("a connection");
+    socket.set_nodelay(true).expect("an option");
+    for byte in [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat() {
+        socket.write_all(&[byte]).await.expect("to write");
+    }
+    socket.write_all(&frame(HEADERS, END, 1, GET)).await.expect("to write");
+    assert_eq!(next(&mut socket, &[HEADERS, GOAWAY]).await.0, HEADERS);
+}
