@@ -2,10 +2,10 @@
 //!
 //! Each direction's end is passed on by itself: a client that has said everything still gets its answer.
 
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::TcpStream;
 
 use crate::access_log::Entry;
@@ -19,10 +19,11 @@ use crate::metrics::Present;
 use crate::pick::{Outcome, Picked, has_other, pick};
 use crate::record::milliseconds;
 use crate::retry::{CONNECT_HURRY, CONNECT_TIMEOUT, MAX_ATTEMPTS};
-use crate::stream::{ClientStream, Connection, silent};
+use crate::stream::{Connection, silent};
 
-/// Bytes read at once, in each direction.
-const BUFFER: usize = 16 * 1024;
+mod relay;
+
+use relay::Relay;
 
 /// Serves TCP connections of every listener.
 #[derive(Debug)]
@@ -84,9 +85,8 @@ impl TcpCarrier {
         session.group = Some(group.name().into());
         match self.connect(group, &mut session).await {
             Ok((target, picked)) => {
-                let client = ClientStream::new(socket, connection.clone(), listening.metrics.clone());
-                let timeout = listening.table.idle_timeout;
-                session.reason = relay(client, target, connection, timeout, &picked).await;
+                let relay = Relay::new(socket, target, connection, &listening.metrics);
+                session.reason = pass(relay, connection, listening.table.idle_timeout, &picked).await;
                 let failed = session.reason.is_some_and(Reason::blames_target);
                 picked.finish(if failed { Outcome::Failed } else { Outcome::Succeeded }, session.latency);
             }
@@ -157,18 +157,17 @@ impl TcpCarrier {
     }
 }
 
-/// Copies until both directions have ended, one breaks, nothing passes for `timeout`, or the target's drain reaches its
-/// limit. Returns why it was cut off, if it was.
-async fn relay(
-    mut client: ClientStream,
-    mut target: TcpStream,
+/// Passes bytes on until both directions have ended, one breaks, nothing passes for `timeout`, or the target's drain reaches
+/// its limit. Returns why it was cut off, if it was.
+async fn pass(
+    mut relay: Relay<'_>,
     connection: &Arc<Connection>,
     timeout: Duration,
     picked: &Picked,
 ) -> Option<Reason> {
     tokio::select! {
-        copied = copy_bidirectional_with_sizes(&mut client, &mut target, BUFFER, BUFFER) => match copied {
-            Ok(_) => None,
+        passed = poll_fn(|cx| relay.poll(cx)) => match passed {
+            Ok(()) => None,
             // Which side broke is not said; a reset is how many a session ends.
             Err(_) => Some(Reason::ClientClosed),
         },

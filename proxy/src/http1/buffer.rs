@@ -54,7 +54,7 @@ fn take(size: usize) -> Vec<u8> {
 
 /// Bytes that were read and not yet used.
 #[derive(Debug, Default)]
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     /// Empty while there is nothing to hold.
     room: Vec<u8>,
     start: usize,
@@ -66,7 +66,7 @@ pub(super) struct Buffer {
 impl Buffer {
     /// The bytes.
     #[inline]
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         self.room.get(self.start..self.end).unwrap_or_default()
     }
 
@@ -78,7 +78,7 @@ impl Buffer {
 
     /// Whether there is none.
     #[inline]
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.start == self.end
     }
 
@@ -89,7 +89,7 @@ impl Buffer {
 
     /// The first `count` bytes have been used.
     #[inline]
-    pub(super) fn consume(&mut self, count: usize) {
+    pub(crate) fn consume(&mut self, count: usize) {
         self.start = self.end.min(self.start + count);
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
@@ -104,7 +104,7 @@ impl Buffer {
     /// Reads more; 0 when the other side has said everything, or when the buffer is full. Memory is taken only when there
     /// is something to read.
     #[inline]
-    pub(super) fn poll_fill(
+    pub(crate) fn poll_fill(
         &mut self,
         socket: &mut TcpStream,
         cx: &mut Context<'_>,
@@ -141,7 +141,7 @@ impl Buffer {
 
     /// Makes the next read larger, if the last one has left no room, as with large bodies.
     #[inline]
-    pub(super) fn widen(&mut self) {
+    pub(crate) fn widen(&mut self) {
         if self.filled && self.is_empty() && self.room.len() == SMALL {
             self.release();
             self.room = take(LARGE);
@@ -150,7 +150,7 @@ impl Buffer {
 
     /// Gives the memory back, if there is nothing in it.
     #[inline]
-    pub(super) fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         if self.is_empty() && !self.room.is_empty() {
             let room = std::mem::take(&mut self.room);
             KEPT.with_borrow_mut(|kept| kept.give(room));
