@@ -7,6 +7,7 @@ NODES ?= 3
 NAMESPACE ?= evenkeel-system
 E2E_THREADS ?= 4
 RUNS ?= 1
+ROUNDS ?= 5
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -21,6 +22,8 @@ cluster_environment = settings=$$($(cluster) env); eval "$$settings";
 environment = $(cluster_environment) . target/images/images.env;
 # where `make images` leaves what it compiled
 optimised = $${CARGO_TARGET_DIR:-target}/$$(uname -m)-unknown-linux-gnu/$${PROFILE:-fast-release}
+# what ships, which is what `make bench` measures
+released = $${CARGO_TARGET_DIR:-target}/$$(uname -m)-unknown-linux-gnu/release
 
 .PHONY: help
 help: ## list the verbs
@@ -73,9 +76,17 @@ faults: ## what clients see while things go away, on the local cluster; RUNS=20 
 	@$(environment) $(step) "faults" "$(optimised)/faults" --runs $(RUNS) $(if $(BRIEF),--brief) $(ONLY)
 
 .PHONY: bench
-bench: tools-demo ## how fast an event reaches the last proxy's acknowledgement, and what a route and a pick cost
-	@$(step) "from a pod's event to the last of 10 proxies, 1,000 endpoints" scripts/cargo-static run --quiet --package evenkeel-operator --example push_latency
-	@$(step) "routing and picking" scripts/cargo-static bench --quiet --package evenkeel-proxy --bench core
+bench: tools-bench ## what the proxy costs beside others, how fast an event reaches it, what a route costs; ONLY=row, ROUNDS=5
+	@$(step) "compiling proxies, as they ship" env PROFILE=release scripts/cargo-static build --quiet --package evenkeel-proxy --package evenkeel-bench --bins
+	@ulimit -n "$$(ulimit -Hn)"; $(step) "side by side" "$(released)/bench" --rounds $(ROUNDS) \
+	  --evenkeel "$(released)/evenkeel-proxy" --pingora "$(released)/bare-pingora" \
+	  $$([ ! -x target/traefik ] || echo --traefik target/traefik) $(ONLY)
+	@$(if $(ONLY),,$(step) "from a pod's event to the last of 10 proxies, 1,000 endpoints" scripts/cargo-static run --quiet --package evenkeel-operator --example push_latency)
+	@$(if $(ONLY),,$(step) "routing and picking" scripts/cargo-static bench --quiet --package evenkeel-proxy --bench core)
+
+.PHONY: bench-traefik
+bench-traefik: ## compile Traefik, so that `make bench` has it beside the others (minutes)
+	@$(step) "Traefik" go build -C tests/bench/traefik -o ../../../target/traefik github.com/traefik/traefik/v3/cmd/traefik
 
 .PHONY: audit
 audit: ## known vulnerabilities, licences and duplicates among the dependencies (compiles cargo-deny the first time: minutes)
@@ -119,10 +130,12 @@ clean: ## remove what was compiled here (not the cluster's binaries, which all c
 	@rm -rf target/images
 	@cargo clean
 
-.PHONY: tools-cluster tools-demo tools-test
+.PHONY: tools-cluster tools-demo tools-test tools-bench
 tools-cluster:
 	@$(if $(filter local,$(CLUSTER)),scripts/install-tools cluster)
 tools-demo: tools-cluster
 	@scripts/install-tools build images
 tools-test: tools-demo
 	@scripts/install-tools lint
+tools-bench:
+	@scripts/install-tools build bench
