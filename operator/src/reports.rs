@@ -170,11 +170,17 @@ impl Reports {
         }
     }
 
-    /// Forgets what a proxy saw of targets that `known` does not know: they left what is published.
-    pub fn retain_targets(&self, load_balancer: &ObjectKey, known: impl Fn(&str, &str) -> bool) {
-        let mut proxies = self.proxies.write();
-        for (_, proxy) in proxies.iter_mut().filter(|(key, _)| key.load_balancer == *load_balancer) {
-            proxy.targets.retain(|(group, id), _| known(group, id));
+    /// Forgets what a proxy saw of targets that `known` does not know, where nothing is in flight: they are gone from the
+    /// version that the proxy reported last. Not before, for what returns before the proxy looks is not reported again.
+    pub fn retain_targets(
+        &self,
+        load_balancer: &ObjectKey,
+        pod_uid: &str,
+        known: impl Fn(&str, &str) -> bool,
+    ) {
+        let key = ProxyKey { load_balancer: load_balancer.clone(), pod_uid: pod_uid.to_owned() };
+        if let Some(proxy) = self.proxies.write().get_mut(&key) {
+            proxy.targets.retain(|(group, id), seen| seen.report.in_flight > 0 || known(group, id));
         }
     }
 
@@ -288,6 +294,19 @@ mod tests {
         reports.take(&shop, "c", Report::default(), (Instant::now(), time));
         assert_eq!(votes(&reports), Votes { live: 1, healthy: 0 });
         assert!(reports.has_live(&shop, Instant::now()) && !reports.has_live(&key("other"), Instant::now()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn targets_that_are_gone_are_forgotten_once_nothing_is_in_flight() {
+        let (reports, shop) = (Reports::default(), key("shop"));
+        let known = |reports: &Reports| reports.targets(&key("api"), Instant::now()).contains_key("pod");
+        for (in_flight, published, stays) in [(0, true, true), (2, false, true), (0, false, false)] {
+            let report = report(1, Health::Healthy, in_flight);
+            reports.take(&shop, "a", report, (Instant::now(), Timestamp::UNIX_EPOCH));
+            reports.retain_targets(&shop, "another proxy", |_, _| false);
+            reports.retain_targets(&shop, "a", |_, _| published);
+            assert_eq!(known(&reports), stays, "{in_flight} in flight, published {published}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

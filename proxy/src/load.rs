@@ -8,11 +8,16 @@ use evenkeel_proxy_api::report::{GroupReport, Report, TargetReport};
 use crate::apply::Core;
 use crate::group::{Endpoint, Group};
 
-/// Makes the reports of one stream. Sparse: what did not change since the stream's previous report is left out, but a
-/// draining target is in every one.
+/// Every so many reports, one has everything: whatever the operator forgot, it soon knows again.
+const FULL_EVERY: u32 = 10;
+
+/// Makes the reports of one stream. Sparse: what did not change since the stream's previous report is left out of most of
+/// them, but a draining target is in every one.
 #[derive(Debug)]
 pub struct Sampler {
     core: Arc<Core>,
+    /// Reports until the next one that has everything.
+    until_full: u32,
     targets: HashMap<(String, String), TargetReport>,
     groups: HashMap<String, GroupReport>,
 }
@@ -20,7 +25,7 @@ pub struct Sampler {
 impl Sampler {
     /// For a new stream: the first report has everything.
     pub fn new(core: Arc<Core>) -> Self {
-        Self { core, targets: HashMap::new(), groups: HashMap::new() }
+        Self { core, until_full: FULL_EVERY, targets: HashMap::new(), groups: HashMap::new() }
     }
 
     /// Samples. Names the version that was in force before, so that it can be relied on: at a target that drains in that
@@ -28,27 +33,33 @@ impl Sampler {
     pub fn sample(&mut self) -> Report {
         let version = self.core.table().version;
         let groups = self.core.groups();
-        let target_groups = self.changed_groups(&groups);
-        let targets = self.changed_targets(&groups);
+        let full = self.until_full == 0;
+        self.until_full = if full { FULL_EVERY - 1 } else { self.until_full - 1 };
+        let target_groups = self.changed_groups(&groups, full);
+        let targets = self.changed_targets(&groups, full);
         Report { version, targets, target_groups }
     }
 
-    fn changed_groups(&mut self, groups: &[Arc<Group>]) -> Vec<GroupReport> {
+    fn changed_groups(&mut self, groups: &[Arc<Group>], full: bool) -> Vec<GroupReport> {
         let now: Vec<_> = groups.iter().map(|group| group_report(group)).collect();
-        let changed =
-            now.iter().filter(|report| self.groups.get(&report.name) != Some(report)).cloned().collect();
+        let changed = now
+            .iter()
+            .filter(|report| full || self.groups.get(&report.name) != Some(report))
+            .cloned()
+            .collect();
         self.groups = now.into_iter().map(|report| (report.name.clone(), report)).collect();
         changed
     }
 
-    fn changed_targets(&mut self, groups: &[Arc<Group>]) -> Vec<TargetReport> {
+    fn changed_targets(&mut self, groups: &[Arc<Group>], full: bool) -> Vec<TargetReport> {
         let mut previous = std::mem::take(&mut self.targets);
         let mut changed = Vec::new();
         for group in groups {
             for endpoint in group.endpoints() {
                 let report = target_report(group, &endpoint);
                 let key = (report.target_group.clone(), report.id.clone());
-                if previous.remove(&key).as_ref() != Some(&report) || endpoint.cell.draining() {
+                let changed_since = previous.remove(&key).as_ref() != Some(&report);
+                if full || changed_since || endpoint.cell.draining() {
                     changed.push(report.clone());
                 }
                 self.targets.insert(key, report);
@@ -142,6 +153,18 @@ mod tests {
         assert_eq!((report.targets[0].completed, report.targets[0].failed), (1, 1));
         let group = &report.target_groups[0];
         assert_eq!((group.requests, group.no_target, group.latency[2]), (1, 0, 1));
+    }
+
+    #[test]
+    fn now_and_then_a_report_has_everything_again() {
+        let core = Arc::new(Core::default());
+        apply(&core, TWO);
+        let mut sampler = Sampler::new(Arc::clone(&core));
+        let reports: Vec<Report> = (0..=2 * FULL_EVERY + 2).map(|_| sampler.sample()).collect();
+        let full: Vec<usize> =
+            (0..).zip(&reports).filter(|(_, report)| report.targets.len() == 2).map(|(i, _)| i).collect();
+        assert_eq!(full, [0, 10, 20], "and the first one");
+        assert!(full.iter().all(|index| reports[*index].target_groups.len() == 1));
     }
 
     #[test]

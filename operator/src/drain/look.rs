@@ -59,7 +59,13 @@ impl View<'_> {
             current: current_replica_set(&deployment, &replica_sets).map(str::to_owned),
             pods: staying().map(|(pod, of)| self.replica(pod, (of, sets.readiness(of)), &forwards)).collect(),
             sets: sets.sets.into_iter().map(|(set, _)| set).collect(),
+            unheard: forwards.iter().any(|(balancer, ..)| self.is_unheard(balancer)),
         })
+    }
+
+    fn is_unheard(&self, balancer: &ObjectKey) -> bool {
+        let reports = self.publisher.reports();
+        !reports.has_live(balancer, self.now) && !self.silence.lasts(balancer, self.now)
     }
 
     fn replica(

@@ -19,12 +19,14 @@ pub fn plan(situation: &Situation) -> Vec<Action> {
 }
 
 fn steps(situation: &Situation) -> Vec<Action> {
-    let Situation { desired, replicas, current, sets, pods } = situation;
+    let Situation { desired, replicas, current, sets, pods, unheard } = situation;
     let mut actions = match current {
         None => Vec::new(),
         Some(current) if is_rolling_out(current, sets, pods) => match desired {
             // It is being deleted, and all its templates with it.
             0 => drain(pods.iter().filter(|pod| !pod.is_draining())),
+            // What the leader before has begun must not be taken back only because proxies are still to report.
+            _ if *unheard => Vec::new(),
             _ => rollout::pace(situation, current),
         },
         Some(current) => return settle(situation, current),
@@ -54,7 +56,7 @@ fn settle(situation: &Situation, current: &str) -> Vec<Action> {
         // Some are not there yet: they need not come.
         vec![Action::Scale(replicas - missing.min(surplus))]
     } else {
-        change(&staying, *desired, surplus, *replicas)
+        change(&staying, situation, surplus)
     };
     if surplus < 0 {
         actions.push(Action::Scale(wanted));
@@ -68,14 +70,17 @@ fn settle(situation: &Situation, current: &str) -> Vec<Action> {
 }
 
 /// Brings those on their way out of which there are too many, or in whose place others serve, and takes others back.
-fn change(pods: &[&Replica], desired: i32, surplus: i32, replicas: i32) -> Vec<Action> {
+fn change(pods: &[&Replica], situation: &Situation, surplus: i32) -> Vec<Action> {
+    let Situation { desired, replicas, unheard, .. } = situation;
     let (moving, others): (Vec<&Replica>, Vec<&Replica>) = pods.iter().partition(|pod| pod.moves.is_some());
     let mut actions = match usize::try_from(surplus) {
         Ok(surplus) if surplus > 0 => leave(&others, surplus, &[], true),
         _ => release(others.into_iter().filter(|pod| pod.is_draining() || pod.marked)),
     };
-    let serving = pods.iter().filter(|pod| pod.serves()).count();
-    actions.extend(move_away(moving, serving, usize::try_from(desired).unwrap_or_default()));
+    if !unheard {
+        let serving = pods.iter().filter(|pod| pod.serves()).count();
+        actions.extend(move_away(moving, serving, usize::try_from(*desired).unwrap_or_default()));
+    }
     let released = actions.iter().any(|action| matches!(action, Action::Release(_)));
     let removed = removed(pods).filter(|_| surplus >= 0 && !released);
     actions.extend(removed.map(|removed| Action::Scale(replicas - removed)));
@@ -228,7 +233,7 @@ mod tests {
 
     fn situation(desired: i32, replicas: i32, pods: Vec<Replica>) -> Situation {
         let set = Set { uid: "set".into(), created: Timestamp::UNIX_EPOCH, replicas, counted: true };
-        Situation { desired, replicas, current: Some("set".into()), sets: vec![set], pods }
+        Situation { desired, replicas, current: Some("set".into()), sets: vec![set], pods, unheard: false }
     }
 
     fn planned(desired: i32, replicas: i32, pods: Vec<Replica>) -> Vec<Action> {

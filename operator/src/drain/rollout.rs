@@ -124,7 +124,15 @@ mod tests {
             counted: true,
         };
         let sets = vec![set("old", 1, olds), set("new", 2, pods.len() as i32 - olds)];
-        Situation { desired: 3, replicas: 3, current: Some("new".into()), sets, pods }
+        Situation { desired: 3, replicas: 3, current: Some("new".into()), sets, pods, unheard: false }
+    }
+
+    #[test]
+    fn a_new_leader_takes_nothing_back_before_it_has_heard_of_the_proxies() {
+        let draining = || Replica { drain: drain(Progress::Begun), ..old("a") };
+        let pods = || vec![draining(), old("b"), old("c"), starting("d")];
+        assert_eq!(plan(&situation(3, pods())), [Action::Release("a".into())], "the new one fails");
+        assert_eq!(plan(&Situation { unheard: true, ..situation(3, pods()) }), []);
     }
 
     fn planned(pods: Vec<Replica>) -> Vec<Action> {

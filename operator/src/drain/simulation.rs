@@ -338,7 +338,7 @@ impl Cluster {
     }
 
     fn operator(&mut self) {
-        for action in plan(&self.situation()) {
+        for action in self.planned() {
             self.story.push(format!("{action:?}"));
             if let Action::Scale(to) = action {
                 self.replicas = to;
@@ -376,7 +376,19 @@ impl Cluster {
             current: self.seen.map(|at| self.templates[at].uid.clone()),
             sets: sets.collect(),
             pods: self.pods.iter().map(|pod| self.seen(pod)).collect(),
+            unheard: false,
         }
+    }
+
+    /// Now and then by a new leader, to whom no proxy has reported yet.
+    fn planned(&mut self) -> Vec<Action> {
+        let mut situation = self.situation();
+        if self.rng.u8(..8) == 0 {
+            situation.unheard = true;
+            let unknown = situation.pods.iter_mut().filter(|pod| pod.gate == Gate::Waiting);
+            unknown.for_each(|pod| pod.passes = false);
+        }
+        plan(&situation)
     }
 
     fn ready(&self, set: &str) -> i32 {

@@ -138,6 +138,9 @@ pub struct Situation {
     pub sets: Vec<Set>,
     /// Replicas that nobody deleted yet.
     pub pods: Vec<Replica>,
+    /// A load balancer that forwards here has no live proxy, though not for long: as after a change of leader, nobody knows
+    /// which replicas pass.
+    pub unheard: bool,
 }
 
 /// A step.

@@ -146,7 +146,7 @@ impl Chapter {
     }
 }
 
-fn why(pod: &Replica, Situation { desired, replicas, current, sets, pods }: &Situation) -> Why {
+fn why(pod: &Replica, Situation { desired, replicas, current, sets, pods, .. }: &Situation) -> Why {
     let is_old = |current: &String| is_rolling_out(current, sets, pods) && pod.set != *current;
     match (desired, pod.moves) {
         (0, _) => Why::Deletion,
@@ -259,7 +259,7 @@ mod tests {
 
     fn situation(desired: i32, pods: Vec<Replica>) -> Situation {
         let set = Set { uid: "set".into(), created: Timestamp::UNIX_EPOCH, replicas: 3, counted: true };
-        Situation { desired, replicas: 3, current: Some("set".into()), sets: vec![set], pods }
+        Situation { desired, replicas: 3, current: Some("set".into()), sets: vec![set], pods, unheard: false }
     }
 
     /// Lets one replica go through these states, a tenth of a second apart, and says what was told each time.

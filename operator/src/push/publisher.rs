@@ -171,7 +171,6 @@ impl Publisher {
             updates: updates(Some(&before.snapshot), &snapshot),
         });
         let published = Arc::new(Published { snapshot, event, drains, step });
-        self.reports.retain_targets(key, |group, id| published.has(group, id));
         sender.send_replace(Some(published));
         version
     }

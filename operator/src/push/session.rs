@@ -187,7 +187,12 @@ impl Session {
             truncate(&mut target.description, REASON_LIMIT);
         }
         let (now, time) = (Instant::now(), Timestamp::now());
-        self.publisher.reports().take(&self.load_balancer, &self.pod.uid, report, (now, time));
+        let (reports, is_current) = (self.publisher.reports(), report.version == published.snapshot.version);
+        reports.take(&self.load_balancer, &self.pod.uid, report, (now, time));
+        if is_current {
+            let known = |group: &str, id: &str| published.has(group, id);
+            reports.retain_targets(&self.load_balancer, &self.pod.uid, known);
+        }
     }
 
     fn nonsense(&self, what: &str) {
