@@ -109,9 +109,13 @@ impl Session {
 
 async fn ask(client: &HttpClient, url: &str, body: Option<Bytes>) -> Result<Answer> {
     let method = if body.is_some() { Method::POST } else { Method::GET };
-    let request = Request::builder().method(method).uri(url).body(Full::new(body.unwrap_or_default()))?;
+    let body = Full::new(body.unwrap_or_default());
+    let request = || Request::builder().method(method.clone()).uri(url).body(body.clone());
     let exchange = async {
-        let response = client.request(request).await?;
+        let response = match client.request(request()?).await {
+            Err(error) if is_untouched(&error) => client.request(request()?).await?,
+            response => response?,
+        };
         let replica =
             response.headers().get("x-replica").and_then(|value| value.to_str().ok()).map(String::from);
         let status = response.status().as_u16();
@@ -122,6 +126,16 @@ async fn ask(client: &HttpClient, url: &str, body: Option<Bytes>) -> Result<Answ
         anyhow::Ok(Answer { status, replica })
     };
     timeout(TIMEOUT, exchange).await.context("no answer in time")?
+}
+
+/// Whether the server said by GOAWAY that it has not looked at the request, so that it may be sent again (RFC 9113, 6.8). The
+/// client does so by itself only where it had not sent anything yet.
+fn is_untouched(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    let cause = causes.find_map(|error| error.downcast_ref::<h2::Error>());
+    cause.is_some_and(|said| {
+        said.is_go_away() && said.is_remote() && said.reason() == Some(h2::Reason::NO_ERROR)
+    })
 }
 
 impl Tunnel {
