@@ -8,6 +8,7 @@
 //! For the local cluster only: faults stop and kill its processes.
 
 pub mod cases;
+pub mod control;
 pub mod machine;
 pub mod run;
 pub mod stage;

@@ -6,24 +6,23 @@ use futures::FutureExt as _;
 use futures::future::LocalBoxFuture;
 use http::Request;
 use http_body_util::Full;
-use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams};
-use kube::{Client, ResourceExt as _};
 use serde_json::json;
 
+use super::control::{
+    authority_rotated, component_hangs, leader_paused, metrics_api_gone, operator_dies,
+    operator_killed_in_a_drain, operators_away,
+};
 use super::machine::{Signal, boot, heal, lose_power, partition, signal};
 use super::stage::{REPLICAS, Stage, uid};
 use super::steady::Steady;
 use crate::conditions::eventually;
-use crate::environment::SYSTEM;
 use crate::traffic::http::send;
 
-const METRICS_API: &str = "v1beta1.metrics.k8s.io";
 /// How long a replica fails in its own way.
 const ILL_SECONDS: u64 = 5;
-/// Both operators are away so much longer than a component of the cluster.
-const OPERATORS_AWAY: u64 = 5;
 /// How long a node is away: less than Kubernetes takes to notice.
 const NODE_SECONDS: u64 = 20;
 
@@ -86,6 +85,7 @@ pub const CASES: &[Case] = &[
         .boxed_local()
     }),
     safe("leader-paused", |stage, steady| leader_paused(stage, steady).boxed_local()),
+    safe("certificate-authority-rotated", |stage, _| authority_rotated(stage).boxed_local()),
     safe("operators-away", |stage, steady| operators_away(stage, steady).boxed_local()),
     safe("api-server-hangs", |stage, steady| component_hangs(stage, steady, "kube-apiserver").boxed_local()),
     safe("etcd-hangs", |stage, steady| component_hangs(stage, steady, "etcd").boxed_local()),
@@ -192,105 +192,6 @@ async fn proxy_killed(stage: &Stage<'_>) -> Result<()> {
     stage.until_restarted(&victim).await
 }
 
-async fn operator_killed_in_a_drain(stage: &Stage<'_>) -> Result<()> {
-    stage.ns.kubectl(&["scale", "replicaservice/web", "--replicas=2"]).await?;
-    eventually("a replica that drains", async || {
-        let drains = |pod: &Pod| pod.annotations().contains_key("evenkeel.dev/draining");
-        ensure!(stage.replicas().await?.iter().any(drains), "none drains");
-        Ok(())
-    })
-    .await?;
-    let leader = leader(&stage.ns.client).await?;
-    let pods: Api<Pod> = Api::namespaced(stage.ns.client.clone(), SYSTEM);
-    signal(Signal::Kill, uid(&pods.get(&leader).await?)?).await?;
-    stage.until_well(2).await?;
-    stage.operator(&["rollout", "status", "deployment/evenkeel-operator", "--timeout=60s"]).await
-}
-
-/// Operators that die whenever they have taken such a step; each takes over from another that did.
-async fn operator_dies(
-    stage: &Stage<'_>,
-    steps: &[&str],
-    change: for<'a> fn(&'a Stage<'_>) -> LocalBoxFuture<'a, Result<()>>,
-) -> Result<()> {
-    for step in steps {
-        stage.set_operator(&format!("EVENKEEL_DIE_AFTER={step}")).await?;
-        // One time-out may be too short for many deaths in a row.
-        let changed = match change(stage).await {
-            Ok(()) => Ok(()),
-            Err(_) => stage.until_settled().await,
-        };
-        let deaths = stage.operator_deaths().await?;
-        stage.set_operator("EVENKEEL_DIE_AFTER-").await?;
-        changed.with_context(|| format!("after {step}"))?;
-        ensure!(deaths > 0, "no operator died after {step}");
-        stage.scale(REPLICAS).await?;
-    }
-    Ok(())
-}
-
-/// The leader is stopped until another leads, and then goes on as if nothing had happened.
-async fn leader_paused(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
-    let paused = leader(&stage.ns.client).await?;
-    let pods: Api<Pod> = Api::namespaced(stage.ns.client.clone(), SYSTEM);
-    let uid_of_paused = uid(&pods.get(&paused).await?)?.to_owned();
-    signal(Signal::Stop, &uid_of_paused).await?;
-    let meanwhile = async {
-        eventually("another leader", async || {
-            ensure!(leader(&stage.ns.client).await? != paused, "{paused} still leads");
-            Ok(())
-        })
-        .await?;
-        stage.ns.kubectl(&["scale", "replicaservice/web", "--replicas=2"]).await?;
-        steady.run_on(1).await
-    };
-    let meanwhile = meanwhile.await;
-    signal(Signal::Continue, &uid_of_paused).await?;
-    meanwhile?;
-    stage.until_well(2).await?;
-    stage.operator(&["rollout", "status", "deployment/evenkeel-operator", "--timeout=60s"]).await
-}
-
-async fn operators_away(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
-    let scale =
-        async |replicas: &str| stage.operator(&["scale", "deployment/evenkeel-operator", replicas]).await;
-    scale("--replicas=0").await?;
-    let away = async {
-        let pods: Api<Pod> = Api::namespaced(stage.ns.client.clone(), SYSTEM);
-        for pod in pods.list(&kube::api::ListParams::default()).await? {
-            crate::conditions::until_gone(&pods, &pod.name_any()).await?;
-        }
-        let victim = first(stage.replicas().await?)?;
-        let replicas: Api<Pod> = stage.ns.api();
-        replicas.delete(&victim.name_any(), &DeleteParams::default()).await?;
-        steady.run_on(OPERATORS_AWAY * stage.extent.outage_seconds).await
-    };
-    let away = away.await;
-    scale("--replicas=2").await?;
-    away?;
-    stage.operator(&["rollout", "status", "deployment/evenkeel-operator", "--timeout=60s"]).await?;
-    stage.scale(4).await
-}
-
-async fn component_hangs(stage: &Stage<'_>, steady: &Steady, component: &str) -> Result<()> {
-    signal(Signal::Stop, component).await?;
-    let meanwhile = steady.run_on(stage.extent.outage_seconds).await;
-    signal(Signal::Continue, component).await?;
-    meanwhile?;
-    eventually("the API server answers", async || Ok(stage.ns.client.apiserver_version().await?)).await?;
-    stage.scale(4).await
-}
-
-async fn metrics_api_gone(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
-    let environment = &stage.ns.environment;
-    let definition = environment.kubectl(["get", "apiservice", METRICS_API, "-o", "yaml"]).await?;
-    environment.kubectl(["delete", "apiservice", METRICS_API]).await?;
-    let meanwhile = steady.run_on(stage.extent.outage_seconds).await;
-    environment.kubectl_with_input(["create"], &definition).await?;
-    meanwhile?;
-    stage.scale(4).await
-}
-
 async fn flood_of_changes(stage: &Stage<'_>) -> Result<()> {
     use futures::{StreamExt as _, TryStreamExt as _};
     let change = |i: u32| async move {
@@ -333,16 +234,6 @@ async fn node_killed(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
     stage.until_well(REPLICAS).await
 }
 
-fn first(pods: Vec<Pod>) -> Result<Pod> {
+pub(super) fn first(pods: Vec<Pod>) -> Result<Pod> {
     pods.into_iter().next().context("there is no pod")
-}
-
-/// Name of the pod that holds the operator's lease.
-///
-/// # Errors
-/// When nobody does.
-pub async fn leader(client: &Client) -> Result<String> {
-    let leases: Api<Lease> = Api::namespaced(client.clone(), SYSTEM);
-    let holder = leases.get("evenkeel-operator").await?.spec.and_then(|spec| spec.holder_identity);
-    holder.filter(|holder| !holder.is_empty()).context("nobody holds the lease")
 }

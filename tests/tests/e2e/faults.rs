@@ -11,7 +11,7 @@ const CUT: [&str; 4] =
 
 #[tokio::test]
 #[ignore = "needs a cluster: make e2e"]
-async fn under_steady_load_no_request_is_lost_while_replicas_come_and_go_and_the_operator_is_killed()
+async fn under_steady_load_no_request_is_lost_while_replicas_are_replaced_and_the_operator_is_killed()
 -> Result<()> {
     alone("faults", async |ns| {
         let stage = Stage::set(ns, Extent::BRIEF).await?;

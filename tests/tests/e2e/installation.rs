@@ -3,22 +3,20 @@
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_crds::v1alpha1::{LoadBalancer, ReplicaService, TargetGroup};
 use evenkeel_tests::cluster::{Namespace, alone};
-use evenkeel_tests::conditions::{Conditioned as _, eventually, until};
+use evenkeel_tests::conditions::{Conditioned as _, eventually};
 use evenkeel_tests::environment::SYSTEM;
-use evenkeel_tests::faults::cases::leader;
+use evenkeel_tests::faults::control::leader;
 use evenkeel_tests::fixtures::{answering, balancer, rule, web, web_group};
 use evenkeel_tests::install::{RELEASE, install};
 use evenkeel_tests::ports::NodePort;
 use evenkeel_tests::traffic::{Pace, http};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::Resource;
-use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use kube::api::{Api, DeleteParams};
 use serde_json::json;
 
 const METRICS_API: &str = "v1beta1.metrics.k8s.io";
-/// Name of the Secret with the certificate authority, and of the ConfigMaps with its certificate.
-const CA: &str = "evenkeel-ca";
 /// Selects the proxies of `shop`.
 const PROXIES: &str = "evenkeel.dev/load-balancer=shop";
 
@@ -121,61 +119,6 @@ async fn what_was_accepted_last_serves_under_a_new_leader_and_by_new_proxies() -
         until_rolled_out(ns).await
     })
     .await
-}
-
-#[tokio::test]
-#[ignore = "needs a cluster: make e2e"]
-async fn another_certificate_authority_takes_over_without_ending_a_stream() -> Result<()> {
-    alone("ca", async |ns| {
-        let port = ns.serve_web_by(2, |shop| shop.spec.replicas = 2).await?;
-        let load = port.load(Pace::Rate(50));
-        let secrets: Api<Secret> = Api::namespaced(ns.client.clone(), SYSTEM);
-        let (before, ended) = (secrets.get(CA).await?, ended_streams(ns).await?);
-        let wish = json!({"metadata": {"annotations": {"evenkeel.dev/rotate": "true"}}});
-        secrets.patch(CA, &PatchParams::default(), &Patch::Merge(wish)).await?;
-        ns.until(CA, "a bundle of both", |bundle: &ConfigMap| certificates(bundle) == 2).await?;
-        let keys = |secret: &Secret| secret.data.clone().unwrap_or_default().into_keys().collect::<Vec<_>>();
-        let rotated = |secret: &Secret| secret.data != before.data && keys(secret) == ["tls.crt", "tls.key"];
-        until_in_minutes(&secrets, "another authority's alone", rotated).await?;
-        ns.until(CA, "a bundle of the new one", |bundle: &ConfigMap| certificates(bundle) == 1).await?;
-        let now = ended_streams(ns).await?;
-        ensure!(now == ended, "{ended} streams had ended before, now {now}");
-
-        kill_leader(ns).await?; // now every proxy connects anew
-        ns.apply(&answering(port.number, "by the new authority")?).await?;
-        ns.until("shop", "programmed", |shop: &LoadBalancer| shop.is("Programmed")).await?;
-        ensure!(http::get(&port.url("/")).await?.body() == "by the new authority");
-        load.succeeded().await?;
-        until_rolled_out(ns).await
-    })
-    .await
-}
-
-/// How many streams of this namespace's proxies have ended at the operator that leads.
-async fn ended_streams(ns: &Namespace) -> Result<usize> {
-    let operator = leader(&ns.client).await?;
-    let log = ns.environment.kubectl(["--namespace", SYSTEM, "logs", &operator]).await?;
-    let shop = format!("{}/shop", ns.name);
-    Ok(log.lines().filter(|line| line.contains(&shop) && line.contains("stream ended")).count())
-}
-
-/// Four times as patient as usual: mounted files are renewed within two minutes, and each phase lasts one.
-async fn until_in_minutes(
-    secrets: &Api<Secret>,
-    what: &str,
-    holds: impl Fn(&Secret) -> bool,
-) -> Result<Secret> {
-    for _ in 0..3 {
-        if let Ok(secret) = until(secrets, CA, what, &holds).await {
-            return Ok(secret);
-        }
-    }
-    until(secrets, CA, what, holds).await
-}
-
-fn certificates(bundle: &ConfigMap) -> usize {
-    let pem = bundle.data.iter().flatten().filter(|(key, _)| *key == "ca.crt");
-    pem.map(|(_, pem)| pem.matches("BEGIN CERTIFICATE").count()).sum()
 }
 
 /// Makes the load balancer and the target group contradict themselves in ways that the API server cannot see.
