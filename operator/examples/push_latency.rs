@@ -174,6 +174,7 @@ fn filled_world(proxies: usize, endpoints: usize) -> (World, Writers) {
     list(&mut writers.services, []);
     list(&mut writers.nodes, []);
     list(&mut writers.deployments, []);
+    list(&mut writers.replica_sets, []);
     (world, writers)
 }
 
