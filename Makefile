@@ -7,6 +7,7 @@ NODES ?= 3
 NAMESPACE ?= evenkeel-system
 E2E_THREADS ?= 4
 RUNS ?= 1
+LANES ?= 1
 ROUNDS ?= 5
 
 SHELL := bash
@@ -71,9 +72,9 @@ e2e: ## end to end on a cluster that is started if need be; ONLY=name runs one t
 	@$(environment) $(step) "end to end" cargo test --locked --package evenkeel-tests --test '*' -- --ignored --test-threads=$(E2E_THREADS) $(ONLY)
 
 .PHONY: faults
-faults: ## what clients see while things go away, on the local cluster; RUNS=20 plays each case so often, ONLY=name some of them, BRIEF=1 with shorter outages
+faults: ## what clients see while things go away, on the local cluster; RUNS=20 plays each case so often, LANES=2 two at once where they can be, ONLY='names' some of them, BRIEF=1 with shorter outages
 	@for verb in images cluster-up load; do $(MAKE) $$verb; done
-	@$(environment) $(step) "faults" "$(optimised)/faults" --runs $(RUNS) $(if $(BRIEF),--brief) $(ONLY)
+	@$(environment) $(step) "faults" "$(optimised)/faults" --runs $(RUNS) --lanes $(LANES) $(if $(BRIEF),--brief) $(ONLY)
 
 .PHONY: bench
 bench: tools-bench ## what the proxy costs beside others, how fast an event reaches it, what a route costs; ONLY=row, ROUNDS=5

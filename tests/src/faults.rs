@@ -10,6 +10,7 @@
 pub mod cases;
 pub mod control;
 pub mod machine;
+pub mod play;
 pub mod run;
 pub mod stage;
 pub mod steady;

@@ -2,12 +2,10 @@
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
-use evenkeel_tests::cluster::alone;
 use evenkeel_tests::environment::repository;
 use evenkeel_tests::faults::cases::{CASES, Case};
-use evenkeel_tests::faults::run::{judge, run};
-use evenkeel_tests::faults::stage::{Extent, Stage};
-use evenkeel_tests::faults::table::{HEAD, line};
+use evenkeel_tests::faults::play::Play;
+use evenkeel_tests::faults::stage::Extent;
 
 /// Breaks and changes things under load, and counts what fails.
 #[derive(Parser)]
@@ -15,50 +13,40 @@ struct Args {
     /// How often each case is played.
     #[arg(long, default_value_t = 1)]
     runs: usize,
+    /// How many cases are played at once, each under its own load, if they do not need the cluster to themselves.
+    #[arg(long, default_value_t = 1)]
+    lanes: usize,
     /// Shorter outages and smaller floods.
     #[arg(long)]
     brief: bool,
-    /// Only cases whose name contains this.
-    #[arg(default_value = "")]
-    only: String,
+    /// Only cases of these names, or whose name contains one that is nobody's name.
+    only: Vec<String>,
 }
 
 #[tokio::main]
 async fn main() -> Result<()> {
     let args = Args::parse();
-    let cases: Vec<&Case> = CASES.iter().filter(|case| case.name.contains(&args.only)).collect();
-    if cases.is_empty() || args.runs == 0 {
+    let wanted = |case: &Case| args.only.is_empty() || args.only.iter().any(|name| means(name, case));
+    let cases: Vec<&Case> = CASES.iter().filter(|case| wanted(case)).collect();
+    if cases.is_empty() || args.runs == 0 || args.lanes == 0 {
         let names: Vec<_> = CASES.iter().map(|case| case.name).collect();
         bail!("nothing to play; the cases are {}", names.join(", "));
     }
-    alone("faults", async |ns| {
-        let stage = Stage::set(ns, if args.brief { Extent::BRIEF } else { Extent::FULL }).await?;
-        let (mut table, mut broken) = (HEAD.to_owned(), Vec::new());
-        for case in cases {
-            let mut runs = Vec::new();
-            for number in 1..=args.runs {
-                let run = run(case, &stage).await.with_context(|| format!("{}, run {number}", case.name))?;
-                println!(
-                    "{} {number}/{}: {} requests, {} failed {:?}",
-                    case.name,
-                    args.runs,
-                    run.requests,
-                    run.failed(),
-                    run.failures
-                );
-                broken.extend(judge(case, &run).err());
-                runs.push(run);
-            }
-            println!("{}", line(case.name, &runs));
-            table = format!("{table}\n{}", line(case.name, &runs));
+    let play = Play::new(&cases, args.runs, if args.brief { Extent::BRIEF } else { Extent::FULL });
+    let played = play.all(args.lanes).await;
+    let table = play.table();
+    std::fs::write(repository().join("target/faults.md"), format!("{table}\n"))
+        .context("write target/faults.md")?;
+    println!("\n{table}\n\nwritten to target/faults.md");
+    played?;
+    match play.broken_promises().as_slice() {
+        [] => Ok(()),
+        [first, ..] => {
+            bail!("{} runs did not keep their promise; the first: {first:#}", play.broken_promises().len())
         }
-        let path = repository().join("target/faults.md");
-        std::fs::write(&path, format!("{table}\n")).context("write target/faults.md")?;
-        println!("\n{table}\n\nwritten to target/faults.md");
-        match broken.first() {
-            None => Ok(()),
-            Some(first) => bail!("{} runs did not keep their promise; the first: {first:#}", broken.len()),
-        }
-    })
-    .await
+    }
+}
+
+fn means(name: &str, case: &Case) -> bool {
+    case.name == name || (case.name.contains(name) && CASES.iter().all(|case| case.name != name))
 }

@@ -38,11 +38,22 @@ pub enum Promise {
 /// Breaks or changes something, and waits until all is well again or can be made so by [`Stage::restore`].
 pub type Fault = for<'a> fn(&'a Stage<'_>, &'a Steady) -> LocalBoxFuture<'a, Result<()>>;
 
+/// What a case needs to itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Its own objects.
+    Namespace,
+    /// The cluster: nobody else can play meanwhile.
+    Cluster,
+}
+
 /// A case.
 #[derive(Clone, Copy)]
 pub struct Case {
     /// Its name in reports.
     pub name: &'static str,
+    /// What it needs to itself.
+    pub reach: Reach,
     /// What clients are promised.
     pub promise: Promise,
     /// What happens.
@@ -50,11 +61,17 @@ pub struct Case {
 }
 
 const fn safe(name: &'static str, fault: Fault) -> Case {
-    Case { name, promise: Promise::NothingFails, fault }
+    Case { name, reach: Reach::Namespace, promise: Promise::NothingFails, fault }
 }
 
 const fn lossy(name: &'static str, fault: Fault) -> Case {
-    Case { name, promise: Promise::OnlyTheVictimsFail, fault }
+    Case { promise: Promise::OnlyTheVictimsFail, ..safe(name, fault) }
+}
+
+impl Case {
+    const fn alone(self) -> Self {
+        Self { reach: Reach::Cluster, ..self }
+    }
 }
 
 /// All of them.
@@ -73,30 +90,34 @@ pub const CASES: &[Case] = &[
     }),
     safe("proxy-rollout", |stage, _| proxy_rollout(stage).boxed_local()),
     lossy("proxy-killed", |stage, _| proxy_killed(stage).boxed_local()),
-    safe("operator-killed-in-a-drain", |stage, _| operator_killed_in_a_drain(stage).boxed_local()),
+    safe("operator-killed-in-a-drain", |stage, _| operator_killed_in_a_drain(stage).boxed_local()).alone(),
     safe("operator-dies-after-each-step-of-a-drain", |stage, _| {
         operator_dies(stage, &["drain", "mark", "close-gate", "scale"], |stage| stage.scale(2).boxed_local())
             .boxed_local()
-    }),
+    })
+    .alone(),
     safe("operator-dies-after-each-step-of-a-rollout", |stage, _| {
         operator_dies(stage, &["drain", "mark", "close-gate", "open-gate"], |stage| {
             rollout(stage).boxed_local()
         })
         .boxed_local()
-    }),
-    safe("leader-paused", |stage, steady| leader_paused(stage, steady).boxed_local()),
-    safe("certificate-authority-rotated", |stage, _| authority_rotated(stage).boxed_local()),
-    safe("operators-away", |stage, steady| operators_away(stage, steady).boxed_local()),
-    safe("api-server-hangs", |stage, steady| component_hangs(stage, steady, "kube-apiserver").boxed_local()),
-    safe("etcd-hangs", |stage, steady| component_hangs(stage, steady, "etcd").boxed_local()),
+    })
+    .alone(),
+    safe("leader-paused", |stage, steady| leader_paused(stage, steady).boxed_local()).alone(),
+    safe("certificate-authority-rotated", |stage, _| authority_rotated(stage).boxed_local()).alone(),
+    safe("operators-away", |stage, steady| operators_away(stage, steady).boxed_local()).alone(),
+    safe("api-server-hangs", |stage, steady| component_hangs(stage, steady, "kube-apiserver").boxed_local())
+        .alone(),
+    safe("etcd-hangs", |stage, steady| component_hangs(stage, steady, "etcd").boxed_local()).alone(),
     safe("metrics-server-hangs", |stage, steady| {
         component_hangs(stage, steady, "metrics-server").boxed_local()
-    }),
-    safe("metrics-api-gone", |stage, steady| metrics_api_gone(stage, steady).boxed_local()),
+    })
+    .alone(),
+    safe("metrics-api-gone", |stage, steady| metrics_api_gone(stage, steady).boxed_local()).alone(),
     safe("flood-of-changes", |stage, _| flood_of_changes(stage).boxed_local()),
-    safe("node-drained", |stage, _| node_drained(stage).boxed_local()),
-    lossy("node-cut-off", |stage, steady| node_cut_off(stage, steady).boxed_local()),
-    lossy("node-killed", |stage, steady| node_killed(stage, steady).boxed_local()),
+    safe("node-drained", |stage, _| node_drained(stage).boxed_local()).alone(),
+    lossy("node-cut-off", |stage, steady| node_cut_off(stage, steady).boxed_local()).alone(),
+    lossy("node-killed", |stage, steady| node_killed(stage, steady).boxed_local()).alone(),
 ];
 
 async fn scale_out_and_in(stage: &Stage<'_>) -> Result<()> {

@@ -1,6 +1,7 @@
 //! One run of a case.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -46,6 +47,17 @@ impl Run {
     }
 }
 
+impl fmt::Display for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { requests, failures, sessions_closed, last_failure, took } = self;
+        write!(f, "{requests} requests, {} failed {failures:?}", self.failed())?;
+        if let Some(last) = last_failure {
+            write!(f, " until {:.1} s", last.as_secs_f64())?;
+        }
+        write!(f, ", {sessions_closed} sessions closed, all well after {:.1} s", took.as_secs_f64())
+    }
+}
+
 /// Runs a case once, on a stage where all is well, and leaves it so.
 ///
 /// # Errors
@@ -85,10 +97,16 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
+    use crate::faults::cases::Reach;
 
     #[test]
     fn only_a_case_that_promises_it_must_not_lose_a_request() {
-        let case = |promise| Case { name: "case", promise, fault: |_, _| async { Ok(()) }.boxed_local() };
+        let case = |promise| Case {
+            name: "case",
+            reach: Reach::Namespace,
+            promise,
+            fault: |_, _| async { Ok(()) }.boxed_local(),
+        };
         let lost = Run { requests: 10, failures: [("GET: reset".to_owned(), 1)].into(), ..Run::default() };
         for (promise, run, kept) in [
             (Promise::NothingFails, &Run::default(), true),
