@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! dial ─► Hello, Trust ─► Update… ─► Assembler ─► Applier ─► Ack
-//!                           every second: Sampler ─► Report
+//!                           every second, and when a drain begins or ends: Sampler ─► Report
 //!                           when the CA file changed ─► Trust
 //! ```
 //!
@@ -33,6 +33,8 @@ use dial::{Dial, DialError};
 
 /// From one report to the next.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// How often what is in flight at targets that drain is looked at, while there is any: a replica is removed that much later.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(50);
 /// How often the CA file is read: Kubernetes renews it, and the operator waits for it to tell.
 const TRUST_INTERVAL: Duration = Duration::from_secs(2);
 /// The operator's first answer takes no longer than this, or something is wrong.
@@ -154,6 +156,8 @@ impl<D: Dial, L: Reconcile> Control<D, L> {
         let mut sampler = Sampler::new(Arc::clone(self.applier.core()));
         let mut ticks = interval(REPORT_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut drains = interval(DRAIN_INTERVAL);
+        drains.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looks = interval(TRUST_INTERVAL);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -165,16 +169,27 @@ impl<D: Dial, L: Reconcile> Control<D, L> {
                     let sent = timeout(ANSWER_TIMEOUT, outbox.send(FromProxy::Ack(ack).into())).await;
                     sent.map_err(|_| Ended::NotRead)?.map_err(|_| Ended::Closed)?;
                     self.told = true;
-                }
-                // Before the first version of a stream there is nothing that the operator could relate a report to.
-                _ = ticks.tick(), if self.told => {
-                    if let Ok(room) = outbox.try_reserve() {
-                        room.send(FromProxy::Report(sampler.sample()).into());
+                    if sampler.find_drains() {
+                        report(&mut sampler, &outbox);
                     }
                 }
+                _ = drains.tick(), if sampler.awaits_drains() => {
+                    if sampler.has_drained() {
+                        report(&mut sampler, &outbox);
+                    }
+                }
+                // Before the first version of a stream there is nothing that the operator could relate a report to.
+                _ = ticks.tick(), if self.told => report(&mut sampler, &outbox),
                 _ = looks.tick() => self.tell_trust(&outbox).await,
             }
         }
+    }
+}
+
+/// Sends a report, if there is room for it.
+fn report(sampler: &mut Sampler, outbox: &mpsc::Sender<proto::FromProxy>) {
+    if let Ok(room) = outbox.try_reserve() {
+        room.send(FromProxy::Report(sampler.sample()).into());
     }
 }
 

@@ -1,4 +1,4 @@
-//! What this proxy sees of its targets, told to the operator each second.
+//! What this proxy sees of its targets, told to the operator each second, and at once when it decides a drain.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,18 +20,71 @@ pub struct Sampler {
     until_full: u32,
     targets: HashMap<(String, String), TargetReport>,
     groups: HashMap<String, GroupReport>,
+    drains: Vec<Drain>,
+}
+
+/// A target that drains.
+#[derive(Debug)]
+struct Drain {
+    endpoint: Arc<Endpoint>,
+    /// A report has said that nothing is in flight there.
+    told: bool,
+}
+
+impl Drain {
+    fn of(&self, endpoint: &Endpoint) -> bool {
+        Arc::ptr_eq(&self.endpoint.cell, &endpoint.cell)
+    }
+
+    fn is_over(&self) -> bool {
+        self.endpoint.cell.counts().in_flight == 0
+    }
 }
 
 impl Sampler {
     /// For a new stream: the first report has everything.
     pub fn new(core: Arc<Core>) -> Self {
-        Self { core, until_full: FULL_EVERY, targets: HashMap::new(), groups: HashMap::new() }
+        Self {
+            core,
+            until_full: FULL_EVERY,
+            targets: HashMap::new(),
+            groups: HashMap::new(),
+            drains: Vec::new(),
+        }
+    }
+
+    /// Looks for targets that drain in the version in force. True when one has just begun to: somebody waits for a report
+    /// that says so.
+    pub fn find_drains(&mut self) -> bool {
+        let before = std::mem::take(&mut self.drains);
+        let mut begun = false;
+        for endpoint in self.core.groups().iter().flat_map(|group| group.endpoints()) {
+            if endpoint.cell.draining() {
+                let known = before.iter().find(|drain| drain.of(&endpoint));
+                begun |= known.is_none();
+                self.drains.push(Drain { told: known.is_some_and(|drain| drain.told), endpoint });
+            }
+        }
+        begun
+    }
+
+    /// Whether something is in flight at a target that drains, as far as reports have said.
+    pub fn awaits_drains(&self) -> bool {
+        self.drains.iter().any(|drain| !drain.told)
+    }
+
+    /// Whether the last of what was in flight at a target that drains has ended, and no report has said so.
+    pub fn has_drained(&self) -> bool {
+        self.drains.iter().any(|drain| !drain.told && drain.is_over())
     }
 
     /// Samples. Names the version that was in force before, so that it can be relied on: at a target that drains in that
     /// version, nothing is in flight that is not counted here.
     pub fn sample(&mut self) -> Report {
         let version = self.core.table().version;
+        for drain in &mut self.drains {
+            drain.told |= drain.is_over();
+        }
         let groups = self.core.groups();
         let full = self.until_full == 0;
         self.until_full = if full { FULL_EVERY - 1 } else { self.until_full - 1 };
@@ -181,6 +234,30 @@ mod tests {
         drop(picked);
         assert_eq!(in_flight(&sampler.sample()), [("a", 0)]);
         assert_eq!(in_flight(&sampler.sample()), [("a", 0)]);
+    }
+
+    #[test]
+    fn the_end_of_a_drain_is_news_until_a_report_has_it() {
+        let core = Arc::new(Core::default());
+        apply(&core, TWO);
+        let mut sampler = Sampler::new(Arc::clone(&core));
+        let picked = pick_one(&core);
+        assert!(!sampler.find_drains() && !sampler.awaits_drains(), "nothing drains");
+        apply(&core, DRAINING);
+        assert!(sampler.find_drains(), "it has begun");
+        assert!(!sampler.find_drains(), "it is known");
+        sampler.sample();
+        assert!(sampler.awaits_drains() && !sampler.has_drained());
+        drop(picked);
+        assert!(sampler.has_drained());
+        sampler.sample();
+        assert!(!sampler.has_drained() && !sampler.awaits_drains(), "it was told");
+        assert!(
+            !sampler.find_drains() && !sampler.awaits_drains(),
+            "another version changes nothing of that"
+        );
+        apply(&core, ONE);
+        assert!(!sampler.find_drains() && !sampler.awaits_drains());
     }
 
     #[test]
