@@ -57,6 +57,11 @@ pub struct Programs {
 pub const ADMIN: u16 = 2;
 
 impl Contender {
+    /// Whether it is what this is about.
+    pub fn is_evenkeel(self) -> bool {
+        matches!(self, Self::Evenkeel | Self::EvenkeelRules | Self::EvenkeelTwo)
+    }
+
     /// What the tables call it.
     pub fn name(self) -> &'static str {
         match self {

@@ -97,10 +97,10 @@ impl Run {
         self.end(Contender::EvenkeelTwo);
     }
 
-    /// Measures a row: a round to warm up, then those that count.
+    /// Measures a row: a round to warm up, then those that count. A peer that cannot be started or loaded is left out.
     ///
     /// # Errors
-    /// A contender cannot be started or loaded.
+    /// Evenkeel cannot be started or loaded.
     pub async fn row(&mut self, row: &Row) -> Result<Finding> {
         let mut samples: Vec<Samples> = Vec::new();
         for contender in row.contenders.iter().filter(|contender| self.has(**contender)) {
@@ -108,13 +108,19 @@ impl Run {
         }
         for round in 0..=self.rounds.count {
             let seconds = if round == 0 { 1 } else { self.rounds.seconds };
-            for (contender, samples) in &mut samples {
-                let sample = self.sample(row, *contender, seconds).await;
-                let sample = sample.with_context(|| format!("{}, {}", row.name, contender.name()))?;
-                if round > 0 {
-                    samples.push(sample);
+            let mut able = Vec::new();
+            for (contender, mut samples) in samples {
+                match self.sample(row, contender, seconds).await {
+                    Ok(_) if round == 0 => able.push((contender, samples)),
+                    Ok(sample) => {
+                        samples.push(sample);
+                        able.push((contender, samples));
+                    }
+                    Err(error) if contender.is_evenkeel() => return Err(error.context(row.name)),
+                    Err(error) => eprintln!("{} is left out of {}: {error:#}", contender.name(), row.name),
                 }
             }
+            samples = able;
         }
         self.end_special();
         Ok(row.finding(&samples, self.cores.count))
@@ -147,12 +153,8 @@ impl Run {
 
 /// Waits until a contender answers and, where it says so, knows its targets.
 async fn until_ready(contender: Contender) -> Result<()> {
-    let (port, path) = match contender {
-        Contender::Evenkeel | Contender::EvenkeelRules | Contender::EvenkeelTwo => {
-            (contender.http() + ADMIN, "/readyz")
-        }
-        _ => (contender.http(), "/"),
-    };
+    let (port, path) =
+        if contender.is_evenkeel() { (contender.http() + ADMIN, "/readyz") } else { (contender.http(), "/") };
     let began = Instant::now();
     loop {
         let answer = memory::get(port, path).await;
