@@ -113,7 +113,7 @@ impl HttpCarrier {
     }
 }
 
-/// So many requests that the client took back before they could be looked at end an HTTP/2 connection, as in Envoy. h2 has
+/// So many requests that the client took back before they could be looked at end an HTTP/2 connection. h2 has
 /// 20, which a client is quick to reach that gives up on all its requests at once because they were held up on the way;
 /// without any limit one could have requests read in vain for ever.
 const MAX_TAKEN_BACK: usize = 500;

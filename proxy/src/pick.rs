@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::errors::Reason;
 use crate::group::{Endpoint, Group};
+use crate::retry::{CONNECT_HURRY, CONNECT_TIMEOUT, MAX_ATTEMPTS};
 use crate::signs::Doubt;
 
 /// A target that was picked; counted as in flight until this is dropped or finished, and as waiting until its answer comes.
@@ -77,8 +78,34 @@ fn find(group: &Group, tried: &[Arc<Endpoint>]) -> Result<Picked, NoTarget> {
     }
 }
 
+/// How long a connection to `current` is waited for, which is the attempt of this number.
+pub(crate) fn connect_timeout(
+    group: &Group,
+    tried: &[Arc<Endpoint>],
+    current: &Endpoint,
+    attempt: u32,
+) -> Duration {
+    let hurry = attempt < MAX_ATTEMPTS && has_other(group, tried, current);
+    if hurry { CONNECT_HURRY } else { CONNECT_TIMEOUT }
+}
+
+/// Whether another target may be tried after there was no connection to `current`; if so, that is counted. It comes out of
+/// the budget only when there is something to be said against each that is left. `now` is counted from the proxy's start.
+pub(crate) fn grants_another(
+    group: &Group,
+    tried: &[Arc<Endpoint>],
+    current: &Endpoint,
+    now: Duration,
+) -> bool {
+    if has_other(group, tried, current) {
+        group.stats().count_retry();
+        return true;
+    }
+    group.grants_retry(now)
+}
+
 /// Whether there is another target for which nothing speaks against it: neither tried, nor draining, nor a suspect.
-pub(crate) fn has_other(group: &Group, tried: &[Arc<Endpoint>], current: &Endpoint) -> bool {
+fn has_other(group: &Group, tried: &[Arc<Endpoint>], current: &Endpoint) -> bool {
     let is = |endpoint: &Endpoint, other: &Endpoint| Arc::ptr_eq(&endpoint.cell, &other.cell);
     group.lineup().endpoints().iter().any(|endpoint| {
         let used = is(endpoint, current) || tried.iter().any(|tried| is(endpoint, tried));

@@ -12,9 +12,9 @@ use crate::errors::Reason;
 use crate::group::{Endpoint, Group};
 use crate::listeners::Listening;
 use crate::metrics::Present;
-use crate::pick::{Outcome, Picked, has_other, pick};
+use crate::pick::{Outcome, Picked, connect_timeout, grants_another, pick};
 use crate::request::RequestView;
-use crate::retry::{Body, CONNECT_HURRY, CONNECT_TIMEOUT, Failure, MAX_ATTEMPTS, may_resend};
+use crate::retry::{Body, CONNECT_TIMEOUT, Failure, MAX_ATTEMPTS, may_resend};
 use crate::route::Route;
 use crate::stream::Connection;
 
@@ -162,24 +162,17 @@ impl Record {
         if self.attempts >= MAX_ATTEMPTS || !may_resend(failure, method, body) {
             return false;
         }
-        let Some(group) = &self.group else { return false };
-        if failure == Failure::Connect && self.has_other() {
-            group.stats().count_retry();
-            return true;
+        let (Some(group), Some(picked)) = (&self.group, &self.picked) else { return false };
+        match failure {
+            Failure::Connect => grants_another(group, &self.tried, picked.endpoint(), now),
+            Failure::Exchange { .. } => group.grants_retry(now),
         }
-        group.grants_retry(now)
     }
 
     /// How long a connection to the picked target is waited for.
     pub(crate) fn connect_timeout(&self) -> Duration {
-        let last = self.attempts >= MAX_ATTEMPTS;
-        if !last && self.has_other() { CONNECT_HURRY } else { CONNECT_TIMEOUT }
-    }
-
-    /// Whether there is another target for which nothing speaks against it.
-    fn has_other(&self) -> bool {
-        let (Some(group), Some(picked)) = (&self.group, &self.picked) else { return false };
-        has_other(group, &self.tried, picked.endpoint())
+        let (Some(group), Some(picked)) = (&self.group, &self.picked) else { return CONNECT_TIMEOUT };
+        connect_timeout(group, &self.tried, picked.endpoint(), self.attempts)
     }
 
     /// There was no connection to the target, for this reason.

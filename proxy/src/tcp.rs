@@ -16,9 +16,9 @@ use crate::group::Group;
 use crate::http::Shared;
 use crate::listeners::Listening;
 use crate::metrics::Present;
-use crate::pick::{Outcome, Picked, has_other, pick};
+use crate::pick::{Outcome, Picked, connect_timeout, grants_another, pick};
 use crate::record::milliseconds;
-use crate::retry::{CONNECT_HURRY, CONNECT_TIMEOUT, MAX_ATTEMPTS};
+use crate::retry::MAX_ATTEMPTS;
 use crate::stream::{Connection, silent};
 
 mod relay;
@@ -105,8 +105,7 @@ impl TcpCarrier {
             let endpoint = Arc::clone(picked.endpoint());
             session.attempts += 1;
             session.target = Some(endpoint.address);
-            let hurry = session.attempts < MAX_ATTEMPTS && has_other(group, &tried, &endpoint);
-            let timeout = if hurry { CONNECT_HURRY } else { CONNECT_TIMEOUT };
+            let timeout = connect_timeout(group, &tried, &endpoint, session.attempts);
             let began = Instant::now();
             match connect(endpoint.address, timeout).await {
                 Ok(target) => {
@@ -119,9 +118,7 @@ impl TcpCarrier {
             }
             picked.failed_to_connect(reason);
             picked.finish(Outcome::Failed, None);
-            if has_other(group, &tried, &endpoint) {
-                group.stats().count_retry();
-            } else if !group.grants_retry(self.shared.started.elapsed()) {
+            if !grants_another(group, &tried, &endpoint, self.shared.started.elapsed()) {
                 break;
             }
             tried.push(endpoint);

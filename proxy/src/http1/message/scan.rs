@@ -18,7 +18,8 @@ pub(in crate::http1) struct HeadScan {
 }
 
 impl HeadScan {
-    /// For a request with a head of at most so many bytes, [`MAX_HEAD`] at most. A line that ends with LF alone is refused: some readers take it for an end and others do not.
+    /// For a request with a head of at most so many bytes, [`MAX_HEAD`] at most. A line that ends with LF alone is refused:
+    /// some readers take it for an end and others do not.
     pub(in crate::http1) fn request(max_head: usize) -> Self {
         Self { seen: 0, line: 0, strict: true, max_first_line: MAX_REQUEST_LINE, max_head }
     }
