@@ -25,6 +25,8 @@ mod shell;
 mod simulation;
 mod situation;
 mod story;
+#[cfg(test)]
+mod succession;
 mod tell;
 mod write;
 
@@ -32,7 +34,7 @@ pub use gate::{Gate, Readiness, SILENCE, Silence, Way, passes};
 pub(crate) use look::forwards;
 pub use metrics::Metrics;
 pub use plan::plan;
-pub use progress::{Forward, Progress, progress};
+pub use progress::{Age, Forward, Progress, progress};
 pub use shell::{Drain, run};
 pub use situation::{Action, Draining, Move, Phase, Replica, Set, Situation, Step};
 pub use story::News;

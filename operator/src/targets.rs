@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use evenkeel_proxy_api::snapshot::Target;
 use futures::Stream;
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::ResourceExt;
@@ -18,10 +17,8 @@ use crate::changes::Changes;
 use crate::registry::{ObjectKey, Port, TargetSource, ValidTargetGroup};
 use crate::world::{SERVICE_NAME, World, has_ended};
 
-/// On a replica's pod: since when it drains.
+/// On a replica's pod while it drains: when it was chosen.
 pub const DRAINING: &str = "evenkeel.dev/draining";
-/// What kubelets add to the grace period of a pod that is deleted when it is not said otherwise.
-const DEFAULT_GRACE: i64 = 30;
 
 /// The targets of each target group.
 #[derive(Debug, Default)]
@@ -44,20 +41,16 @@ impl Targets {
     /// Replaces those of the groups in `next`, and forgets groups that do not exist any more.
     pub(crate) fn replace(
         &self,
-        mut next: BTreeMap<ObjectKey, Vec<Target>>,
+        next: BTreeMap<ObjectKey, Vec<Target>>,
         exists: impl Fn(&ObjectKey) -> bool,
     ) {
         let mut groups = self.groups.write();
         groups.retain(|key, _| exists(key));
         let mut changed = Vec::new();
-        for (key, targets) in &mut next {
-            let before = groups.get(key);
-            if let Some(before) = before {
-                keep_drains(before, targets);
-            }
-            if before.is_none_or(|before| **before != *targets) {
-                groups.insert(key.clone(), Arc::new(std::mem::take(targets)));
-                changed.push(key.clone());
+        for (key, targets) in next {
+            if groups.get(&key).is_none_or(|before| **before != targets) {
+                groups.insert(key.clone(), Arc::new(targets));
+                changed.push(key);
             }
         }
         drop(groups);
@@ -67,24 +60,14 @@ impl Targets {
     }
 }
 
-/// What is left of a drain shrinks by itself; that alone is no change.
-fn keep_drains(before: &[Target], targets: &mut [Target]) {
-    for target in targets.iter_mut().filter(|target| target.drain.is_some()) {
-        let known = before.binary_search_by(|known| known.id.cmp(&target.id)).ok();
-        if let Some(drain) = known.and_then(|at| before.get(at)).and_then(|known| known.drain) {
-            target.drain = Some(drain);
-        }
-    }
-}
-
-/// The targets of a group at `now`, ordered by id, each id once.
-pub fn targets(group: &ValidTargetGroup, world: &World, now: Timestamp) -> Vec<Target> {
+/// The targets of a group, ordered by id, each id once.
+pub fn targets(group: &ValidTargetGroup, world: &World) -> Vec<Target> {
     let ValidTargetGroup { key, deregistration_delay, source, deleting, .. } = group;
     let mut targets = match source {
         TargetSource::ReplicaService { name, port } => world
             .replicas_of(&key.sibling(name))
             .iter()
-            .filter_map(|pod| pod_target(pod, port, *deregistration_delay, now))
+            .filter_map(|pod| pod_target(pod, port, *deregistration_delay))
             .map(|target| Target { zone: world.zone(&target.node), ..target })
             .collect(),
         TargetSource::Service { name, port } => {
@@ -111,13 +94,14 @@ pub fn targets(group: &ValidTargetGroup, world: &World, now: Timestamp) -> Vec<T
     targets
 }
 
-/// A pod as a target: once its containers are ready, and while it drains for as long as it runs.
-fn pod_target(pod: &Pod, port: &Port, delay: Duration, now: Timestamp) -> Option<Target> {
+/// A pod as a target: once its containers are ready, and while it drains for as long as it runs. A proxy counts the delay
+/// from when it hears of the drain: when that was annotated says nothing about what the proxy sent there since.
+fn pod_target(pod: &Pod, port: &Port, delay: Duration) -> Option<Target> {
     let address: IpAddr = pod.status.as_ref()?.pod_ip.as_deref()?.parse().ok()?;
     if has_ended(pod) {
         return None;
     }
-    let drain = draining_since(pod).map(|since| remaining(since, delay, now));
+    let drain = is_leaving(pod).then_some(delay);
     if drain.is_none() && !containers_ready(pod) {
         return None;
     }
@@ -132,21 +116,9 @@ fn pod_target(pod: &Pod, port: &Port, delay: Duration, now: Timestamp) -> Option
     })
 }
 
-/// When a pod was told to drain or to end, whichever was first; none while it should serve.
-pub fn draining_since(pod: &Pod) -> Option<Timestamp> {
-    let annotated = pod.annotations().get(DRAINING).map(|time| time.parse().unwrap_or(Timestamp::UNIX_EPOCH));
-    let deleted = pod.metadata.deletion_timestamp.as_ref().map(|end| {
-        // The timestamp is when the grace period ends.
-        let grace = pod.metadata.deletion_grace_period_seconds.unwrap_or(DEFAULT_GRACE);
-        end.0.saturating_sub(jiff::SignedDuration::from_secs(grace)).unwrap_or(end.0)
-    });
-    annotated.into_iter().chain(deleted).min()
-}
-
-fn remaining(since: Timestamp, delay: Duration, now: Timestamp) -> Duration {
-    let passed = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-    // In whole seconds: nothing finer is promised.
-    Duration::from_secs(delay.saturating_sub(passed).as_secs())
+/// Whether a pod was told to drain or to end, whatever the time that is written there.
+fn is_leaving(pod: &Pod) -> bool {
+    pod.annotations().contains_key(DRAINING) || pod.metadata.deletion_timestamp.is_some()
 }
 
 /// Whether the containers of a pod are ready, whatever its readiness gates say.

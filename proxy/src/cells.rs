@@ -28,11 +28,11 @@ pub struct Cell {
     verdict: Mutex<Verdict>,
 }
 
-/// A drain's limit, as the snapshot said it, and when it is reached.
+/// A drain: since when this proxy knows of it, and how long it may take from then on.
 #[derive(Clone, Copy, Debug)]
 struct Drain {
+    heard: Instant,
     limit: Duration,
-    deadline: Instant,
 }
 
 /// Why a target is not healthy.
@@ -141,14 +141,12 @@ impl Cell {
         self.health.swap(code, Ordering::AcqRel) != code
     }
 
-    /// Starts or goes on with a drain. The limit counts from when it was first heard; a snapshot that repeats it does not
-    /// prolong it.
+    /// Starts or goes on with a drain. The limit counts from when the drain was first heard of, for nothing was sent here
+    /// since: whatever is in flight was given all of it, whoever repeats the drain and however often.
     pub(crate) fn drain(&self, limit: Duration, now: Instant) {
         let mut drain = self.drain.lock();
-        if drain.is_none_or(|known| known.limit != limit) {
-            // Too far away to be reached is never reached.
-            *drain = now.checked_add(limit).map(|deadline| Drain { limit, deadline });
-        }
+        let heard = drain.map_or(now, |known| known.heard);
+        *drain = Some(Drain { heard, limit });
         self.draining.store(true, Ordering::SeqCst);
         drop(drain);
         self.close_overdue(now);
@@ -168,7 +166,7 @@ impl Cell {
 
     /// Tells what is still in flight to close if the drain's limit is reached.
     pub(crate) fn close_overdue(&self, now: Instant) {
-        let overdue = self.drain.lock().is_some_and(|drain| drain.deadline <= now);
+        let overdue = self.drain.lock().is_some_and(|drain| now.duration_since(drain.heard) >= drain.limit);
         if overdue && !self.closing.swap(true, Ordering::SeqCst) {
             self.closed.notify_waiters();
         }
@@ -222,6 +220,17 @@ mod tests {
         assert!(futures::poll!(waiting.as_mut()).is_pending());
         cell.close_overdue(start + Duration::from_secs(5));
         waiting.await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_that_changes_counts_from_when_the_drain_was_first_heard_of() {
+        let (cell, start) = (Cell::default(), Instant::now());
+        let closes = |limit, after| {
+            cell.drain(Duration::from_secs(limit), start + Duration::from_secs(after));
+            cell.is_closing()
+        };
+        assert!(!closes(5, 0) && !closes(9, 6), "a longer one counts as well");
+        assert!(closes(6, 6));
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use tokio::time::Instant;
 
 use super::gate::{self, Gate, Readiness, Silence, Way};
-use super::progress::{Forward, progress};
+use super::progress::{Drains, Forward, progress};
 use super::situation::{Draining, Move, Phase, Replica, Set, Situation};
 use super::{DELETION_COST, LEAVES_FIRST};
 use crate::labels::EVICTION;
@@ -19,15 +19,13 @@ use crate::revision::{current_replica_set, replica_set_of};
 use crate::targets::{DRAINING, condition, containers_ready};
 use crate::world::{World, has_ended, may_run};
 
-/// Clocks of leaders differ by less.
-const SKEW: SignedDuration = SignedDuration::from_secs(60);
-
 /// What is looked at, at one moment.
 pub(super) struct View<'a> {
     pub(super) world: &'a World,
     pub(super) publisher: &'a Publisher,
     pub(super) accepted: &'a Accepted,
     pub(super) silence: &'a Silence,
+    pub(super) drains: &'a Drains,
     pub(super) now: Instant,
     pub(super) time: Timestamp,
 }
@@ -96,8 +94,7 @@ impl View<'_> {
             gate,
             drain: began.map(|began| Draining {
                 began,
-                dated: began.duration_since(self.time) <= SKEW,
-                progress: progress(&said, began, self.time),
+                progress: progress(&said, self.drains.age(&uid, self.now)),
                 proxies: said.iter().map(|forward| forward.proxies.len()).sum(),
             }),
             moves: self.moves(pod),

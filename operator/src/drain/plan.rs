@@ -10,15 +10,6 @@ use super::situation::{Action, Replica, Set, Situation};
 
 /// What to do now; at most one step for each pod. Each step shows in the cluster before the next one is planned.
 pub fn plan(situation: &Situation) -> Vec<Action> {
-    let mut actions = steps(situation);
-    // By the clock of a leader that was ahead, or by hand: its time begins now.
-    let undated = situation.pods.iter().filter(|pod| pod.drain.is_some_and(|drain| !drain.dated));
-    let dated = drain(undated.filter(|pod| !is_touched(pod, &actions)));
-    actions.extend(dated);
-    actions
-}
-
-fn steps(situation: &Situation) -> Vec<Action> {
     let Situation { desired, replicas, current, sets, pods, unheard } = situation;
     let mut actions = match current {
         None => Vec::new(),
@@ -208,7 +199,7 @@ mod tests {
     }
 
     fn drain_at(progress: Progress) -> Draining {
-        Draining { began: Timestamp::UNIX_EPOCH, dated: true, progress, proxies: 1 }
+        Draining { began: Timestamp::UNIX_EPOCH, progress, proxies: 1 }
     }
 
     fn draining(name: &str) -> Replica {
@@ -317,18 +308,6 @@ mod tests {
         assert_eq!(planned(2, 2, all()), [Action::Scale(4)]);
         let half = [all(), vec![pod("n"), starting("m")]].concat();
         assert_eq!(planned(2, 4, half), [drain("a")]);
-    }
-
-    #[test]
-    fn a_drain_from_the_future_begins_now_unless_it_goes_on_anyway() {
-        let future = |name: &str, progress| {
-            let drain = Draining { dated: false, ..drain_at(progress) };
-            Replica { drain: Some(drain), ..pod(name) }
-        };
-        let with = |first: Replica| vec![first, pod("b"), pod("c")];
-        assert_eq!(planned(2, 3, with(future("a", Progress::Acknowledged))), [drain("a")]);
-        assert_eq!(planned(2, 3, with(future("a", Progress::Idle))), [Action::Mark("a".into())]);
-        assert_eq!(planned(3, 3, with(future("a", Progress::Acknowledged))), [release("a")]);
     }
 
     #[test]

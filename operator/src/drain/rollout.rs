@@ -92,7 +92,7 @@ mod tests {
 
     #[allow(clippy::unnecessary_wraps, reason = "as replicas have it")]
     fn drain(progress: Progress) -> Option<Draining> {
-        Some(Draining { began: Timestamp::UNIX_EPOCH, dated: true, progress, proxies: 1 })
+        Some(Draining { began: Timestamp::UNIX_EPOCH, progress, proxies: 1 })
     }
 
     fn old(name: &str) -> Replica {

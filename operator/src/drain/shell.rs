@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::Timestamp;
-use kube::Client;
+use kube::{Client, ResourceExt};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, info, warn};
@@ -16,11 +16,13 @@ use super::gate::Silence;
 use super::look::View;
 use super::metrics::Metrics;
 use super::plan::{is_rolling_out, plan};
+use super::progress::Drains;
 use super::situation::{Action, Replica, Situation, Step};
 use super::story::{News, Story};
 use super::write;
 use crate::push::Publisher;
 use crate::registry::{Accepted, ObjectKey, Registry, ValidReplicaService};
+use crate::targets::DRAINING;
 use crate::world::World;
 
 /// From one look to the next while something is under way, and while nothing is.
@@ -54,6 +56,7 @@ pub struct Drain {
 struct Memory {
     unseen: HashMap<ObjectKey, Written>,
     silence: Silence,
+    drains: Drains,
     /// The template that is being rolled out, by its ReplicaSet's UID.
     rollouts: HashMap<ObjectKey, String>,
     stories: HashMap<ObjectKey, Story>,
@@ -102,18 +105,13 @@ impl Drain {
     /// One look at everything. Says whether something is under way.
     async fn step(&self, memory: &mut Memory) -> bool {
         let accepted = self.registry.read(Clone::clone);
-        let reports = self.publisher.reports();
-        let is_live = |balancer: &ObjectKey| reports.has_live(balancer, Instant::now());
-        memory.silence.note(accepted.load_balancers.keys(), is_live, Instant::now());
-        memory.unseen.retain(|key, written| self.is_unseen(key, written));
-        memory.rollouts.retain(|key, _| accepted.replica_services.contains_key(key));
-        memory.stories.retain(|key, _| accepted.replica_services.contains_key(key));
+        self.bring_up_to_date(memory, &accepted, Instant::now());
         let mut busy = !memory.unseen.is_empty();
         for service in accepted.replica_services.values() {
             if memory.unseen.contains_key(&service.key) {
                 continue;
             }
-            let Some(situation) = self.look(service, &accepted, &memory.silence) else { continue };
+            let Some(situation) = self.look(service, &accepted, memory) else { continue };
             self.count_rollout(&service.key, &situation, &mut memory.rollouts);
             self.tell(service, memory.stories.entry(service.key.clone()).or_default(), &situation);
             let actions = plan(&situation);
@@ -126,15 +124,33 @@ impl Drain {
         busy
     }
 
+    fn bring_up_to_date(&self, memory: &mut Memory, accepted: &Accepted, now: Instant) {
+        let Memory { unseen, silence, drains, rollouts, stories } = memory;
+        let reports = self.publisher.reports();
+        silence.note(accepted.load_balancers.keys(), |balancer| reports.has_live(balancer, now), now);
+        let pods = self.world.replicas.state();
+        let draining = pods
+            .iter()
+            .filter_map(|pod| Some((pod.metadata.uid.as_deref()?, pod.annotations().get(DRAINING)?)));
+        drains.note(draining.map(|(uid, annotation)| (uid, annotation.as_str())), now);
+        unseen.retain(|key, written| self.is_unseen(key, written));
+        rollouts.retain(|key, _| accepted.replica_services.contains_key(key));
+        stories.retain(|key, _| accepted.replica_services.contains_key(key));
+    }
+
     fn look(
         &self,
         service: &ValidReplicaService,
         accepted: &Accepted,
-        silence: &Silence,
+        memory: &mut Memory,
     ) -> Option<Situation> {
         let (world, publisher) = (&self.world, &self.publisher);
         let (now, time) = (Instant::now(), Timestamp::now());
-        View { world, publisher, accepted, silence, now, time }.situation(service)
+        let Memory { silence, drains, .. } = memory;
+        let situation = View { world, publisher, accepted, silence, drains, now, time }.situation(service)?;
+        let heard = |pod: &&Replica| pod.drain.is_some_and(|drain| drain.progress.is_heard());
+        situation.pods.iter().filter(heard).for_each(|pod| drains.hear(&pod.uid, now));
+        Some(situation)
     }
 
     fn is_unseen(&self, key: &ObjectKey, written: &mut Written) -> bool {

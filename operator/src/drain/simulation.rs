@@ -12,8 +12,7 @@ use Event::{Cordon, Desired, Rollout, Uncordon, Undo};
 /// So many orders of events are tried for each case.
 const SEEDS: u64 = 20;
 /// A drain that nobody has heard of yet.
-const BEGUN: Draining =
-    Draining { began: Timestamp::UNIX_EPOCH, dated: true, progress: Progress::Begun, proxies: 1 };
+const BEGUN: Draining = Draining { began: Timestamp::UNIX_EPOCH, progress: Progress::Begun, proxies: 1 };
 
 /// A ReplicaSet and what the Deployment controller knows of it.
 struct Template {

@@ -60,10 +60,8 @@ pub enum Move {
 /// A drain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Draining {
-    /// When the replica was chosen.
+    /// When the replica was chosen, as it is annotated. By whatever clock, or hand: nothing is decided by it.
     pub began: Timestamp,
-    /// That is not in the future, where its time would not be over for too long.
-    pub dated: bool,
     /// How far it came.
     pub progress: Progress,
     /// Proxies that have a say.

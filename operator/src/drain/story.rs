@@ -95,13 +95,9 @@ impl Known {
     }
 
     /// Whether it is still on its way out, in the same drain.
-    fn stays(&mut self, pod: Option<&Replica>, news: &mut Chapter) -> bool {
+    fn stays(&self, pod: Option<&Replica>, news: &mut Chapter) -> bool {
         let step = match pod.map(|pod| pod.drain) {
-            // Another drain begins later; one from the future is dated back.
-            Some(Some(drain)) if drain.began <= self.began => {
-                self.began = drain.began;
-                return true;
-            }
+            Some(Some(drain)) if drain.began == self.began => return true,
             Some(_) => Step::Cancelled,
             None if self.told >= Progress::Idle => Step::Removed,
             None => Step::Lost,
@@ -111,9 +107,8 @@ impl Known {
     }
 
     fn gets_on(&mut self, pod: &Replica, drain: Draining, news: &mut Chapter) {
-        let Draining { began, dated: _, progress, proxies } = drain;
-        let heard = progress == Progress::Acknowledged || progress == Progress::Idle;
-        if self.told < Progress::Acknowledged && heard && proxies > 0 {
+        let Draining { began, progress, proxies } = drain;
+        if self.told < Progress::Acknowledged && progress.is_heard() && proxies > 0 {
             news.add(Step::Acknowledged(proxies), &self.name, began);
         }
         match progress {
@@ -251,7 +246,7 @@ mod tests {
             created: Timestamp::UNIX_EPOCH,
             gate: Gate::Open,
             passes: true,
-            drain: drain.map(|progress| Draining { began: at(0), dated: true, progress, proxies: 2 }),
+            drain: drain.map(|progress| Draining { began: at(0), progress, proxies: 2 }),
             marked: false,
             moves: None,
         }
@@ -328,19 +323,6 @@ mod tests {
         let news = story.goes_on(&situation(2, vec![again]), at(51));
         let reasons: Vec<_> = news.iter().map(News::reason).collect();
         assert_eq!(reasons, ["DrainCancelled", "DrainBegun"], "both were missed");
-    }
-
-    #[test]
-    fn a_drain_from_the_future_that_is_dated_back_is_the_same_one() {
-        let drained = |began, progress| {
-            let drain = Draining { began, dated: true, progress, proxies: 1 };
-            situation(2, vec![Replica { drain: Some(drain), ..pod("a", None) }])
-        };
-        let mut story = begun();
-        assert_eq!(story.goes_on(&drained(at(36_000), Progress::Begun), at(1))[0].reason(), "DrainBegun");
-        assert_eq!(story.goes_on(&drained(at(2), Progress::Begun), at(3)), []);
-        let told = story.goes_on(&drained(at(2), Progress::Overdue), at(12));
-        assert!(told[0].note().ends_with("1.0 s after it was chosen"), "{}", told[0].note());
     }
 
     #[test]

@@ -7,7 +7,6 @@ use std::time::Duration;
 use evenkeel_proxy_api::delta::updates;
 use evenkeel_proxy_api::proto::Update;
 use evenkeel_proxy_api::snapshot::{Snapshot, Target, Version};
-use jiff::Timestamp;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
@@ -28,7 +27,8 @@ pub struct Published {
     pub snapshot: Snapshot,
     /// When the first event came that is in this version and in none before.
     pub event: Instant,
-    drains: HashMap<(String, String), Drain>,
+    /// From which version on a target, by its group and id, is published as draining.
+    drains: HashMap<(String, String), Version>,
     step: Option<Step>,
 }
 
@@ -39,28 +39,7 @@ struct Step {
     updates: Vec<Update>,
 }
 
-/// Since when a target is published as draining.
-#[derive(Clone, Copy, Debug)]
-struct Drain {
-    version: Version,
-    at: Instant,
-}
-
 impl Published {
-    /// The snapshot for a proxy that connects now: what is left of drains is less than when they began.
-    pub fn fresh(&self, now: Instant) -> Snapshot {
-        let mut snapshot = self.snapshot.clone();
-        for (name, group) in &mut snapshot.target_groups {
-            for target in &mut group.targets {
-                let since = self.drains.get(&(name.clone(), target.id.clone()));
-                if let (Some(left), Some(since)) = (target.drain, since) {
-                    target.drain = Some(left.saturating_sub(now.duration_since(since.at)));
-                }
-            }
-        }
-        snapshot
-    }
-
     /// What leads here from an earlier version.
     pub fn updates_since(&self, before: &Self) -> Vec<Update> {
         match &self.step {
@@ -122,7 +101,7 @@ impl Publisher {
     /// The version from which on a target has been published as draining without a break.
     pub fn draining_since(&self, load_balancer: &ObjectKey, group: &str, id: &str) -> Option<Version> {
         let published = self.current(load_balancer)?;
-        published.drains.get(&(group.to_owned(), id.to_owned())).map(|drain| drain.version)
+        published.drains.get(&(group.to_owned(), id.to_owned())).copied()
     }
 
     /// Whether a target is published, draining or not.
@@ -135,12 +114,12 @@ impl Publisher {
     }
 
     /// Publishes what changed. Namespaces in which nothing did are left out.
-    pub fn publish(&self, accepted: &Accepted, world: &World, beats: &Beats, time: Timestamp) {
+    pub fn publish(&self, accepted: &Accepted, world: &World, beats: &Beats) {
         let event = beats.since.unwrap_or_else(Instant::now);
         let changed = changed_namespaces(&self.last.lock(), accepted);
         let concerned = |key: &ObjectKey| beats.concern(&key.namespace) || changed.contains(&key.namespace);
         let groups = accepted.target_groups.iter().filter(|(key, _)| concerned(key));
-        let targets = groups.map(|(key, group)| (key.clone(), targets(group, world, time))).collect();
+        let targets = groups.map(|(key, group)| (key.clone(), targets(group, world))).collect();
         self.targets.replace(targets, |key| accepted.target_groups.contains_key(key));
         for (key, load_balancer) in accepted.load_balancers.iter().filter(|(key, _)| concerned(key)) {
             let snapshot = crate::snapshot::snapshot(load_balancer, accepted, |group| self.targets.of(group));
@@ -165,7 +144,7 @@ impl Publisher {
         }
         let version = self.next_version();
         snapshot.version = version;
-        let drains = drains(&snapshot, before.as_deref(), Drain { version, at: Instant::now() });
+        let drains = drains(&snapshot, before.as_deref());
         let step = before.map(|before| Step {
             from: before.snapshot.version,
             updates: updates(Some(&before.snapshot), &snapshot),
@@ -211,17 +190,13 @@ fn changed_keys<'a, T>(
     new.chain(before.keys().filter(|key| !now.contains_key(key)))
 }
 
-fn drains(
-    snapshot: &Snapshot,
-    before: Option<&Published>,
-    begins: Drain,
-) -> HashMap<(String, String), Drain> {
+fn drains(snapshot: &Snapshot, before: Option<&Published>) -> HashMap<(String, String), Version> {
     let mut drains = HashMap::new();
     for (name, group) in &snapshot.target_groups {
         for target in group.targets.iter().filter(|target| target.drain.is_some()) {
             let key = (name.clone(), target.id.clone());
             let known = before.and_then(|before| before.drains.get(&key)).copied();
-            drains.insert(key, known.unwrap_or(begins));
+            drains.insert(key, known.unwrap_or(snapshot.version));
         }
     }
     drains
@@ -248,7 +223,7 @@ pub async fn publish(publisher: Arc<Publisher>, world: Arc<World>, registry: Arc
         let now = Instant::now();
         let beats = world.pulse().take();
         let accepted = registry.read(Clone::clone);
-        publisher.publish(&accepted, &world, &beats, Timestamp::now());
+        publisher.publish(&accepted, &world, &beats);
         forget_gone(&publisher, &world);
         let changed = tokio::select! {
             changed = pulse.changed() => changed,

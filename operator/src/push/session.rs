@@ -109,7 +109,7 @@ impl Session {
             };
             let updates = match &before {
                 Some(before) => next.updates_since(before),
-                None => updates(None, &next.fresh(Instant::now())),
+                None => updates(None, &next.snapshot),
             };
             // What a proxy gets first answers its connecting, not an event of long ago.
             let event = if before.is_some() { next.event } else { Instant::now() };

@@ -25,10 +25,6 @@ fn replicas(port: Port) -> ValidTargetGroup {
     group(TargetSource::ReplicaService { name: "api".into(), port })
 }
 
-fn now() -> Timestamp {
-    "2026-01-01T00:01:40Z".parse().unwrap()
-}
-
 /// A pod of ReplicaService `api` that is ready, changed by `change`.
 fn pod(name: &str, change: Value) -> Pod {
     let mut pod = json!({
@@ -73,7 +69,7 @@ fn targets_of(pods: Vec<Pod>, group: &ValidTargetGroup) -> Vec<Target> {
     for pod in pods {
         writers.replicas.apply_watcher_event(&Event::Apply(pod));
     }
-    targets(group, &world, now())
+    targets(group, &world)
 }
 
 #[test]
@@ -84,16 +80,17 @@ fn a_pod_is_a_target_while_its_containers_are_ready_and_drains_when_it_is_told_t
     }});
     let unready = json!({"status": {"conditions": [{"type": "ContainersReady", "status": "False"}]}});
     let serving = Some(None);
-    let drains = |seconds| Some(Some(Duration::from_secs(seconds)));
+    let drains = Some(Some(DELAY));
     let table = [
         ("ready, whatever its gates say", json!({}), serving),
         ("not ready", unready.clone(), None),
         ("no address", json!({"status": {"podIP": null}}), None),
         ("ended", json!({"status": {"phase": "Failed"}}), None),
-        ("told to drain 40 s ago", draining("2026-01-01T00:01:00Z"), drains(260)),
-        ("deleted 40 s ago", deleted, drains(260)),
-        ("its time is over", draining("2025-01-01T00:00:00Z"), drains(0)),
-        ("nobody can say since when", draining("soon"), drains(0)),
+        ("told to drain", draining("2026-01-01T00:01:00Z"), drains),
+        ("deleted", deleted, drains),
+        ("told to drain a year ago", draining("2025-01-01T00:00:00Z"), drains),
+        ("told to drain in a year", draining("2027-01-01T00:00:00Z"), drains),
+        ("nobody can say since when", draining("soon"), drains),
     ];
     for (case, change, expected) in table {
         let found = targets_of(vec![pod("a", change)], &replicas(Port::Number(80)));
@@ -154,7 +151,7 @@ fn the_endpoints_of_a_service_are_targets_at_the_port_they_have() {
     });
     writers.services.apply_watcher_event(&Event::Apply(serde_json::from_value(service).unwrap()));
     writers.slices.apply_watcher_event(&Event::Apply(serde_json::from_value(slice).unwrap()));
-    let of = |port| targets(&group(TargetSource::Service { name: "legacy".into(), port }), &world, now());
+    let of = |port| targets(&group(TargetSource::Service { name: "legacy".into(), port }), &world);
     let found: Vec<(String, Option<Duration>)> =
         of(Port::Number(80)).into_iter().map(|target| (target.id, target.drain)).collect();
     let expected = [("10.0.0.3:8080", Some(DELAY)), ("10.0.0.5:8080", None), ("uid-1", None)]
@@ -186,29 +183,24 @@ fn a_dual_stack_endpoint_keeps_its_address_in_whatever_order_its_slices_come() {
             writers.slices.apply_watcher_event(&Event::Apply(serde_json::from_value(slice).unwrap()));
         }
         let source = TargetSource::Service { name: "legacy".into(), port: Port::Number(80) };
-        let found = targets(&group(source), &world, now());
+        let found = targets(&group(source), &world);
         assert_eq!(found.iter().map(|target| target.address.to_string()).collect::<Vec<_>>(), ["10.0.0.1"]);
     }
 }
 
 #[test]
-fn that_a_drain_has_less_time_left_is_no_change() {
+fn targets_that_stay_as_they_are_are_no_change() {
     let known = Targets::default();
     let mut heard = Box::pin(known.changes());
     let key = ObjectKey::new("default", "api");
-    let draining = |seconds| {
-        let annotation =
-            json!({"metadata": {"annotations": {"evenkeel.dev/draining": "2026-01-01T00:01:00Z"}}});
-        let mut found = targets_of(vec![pod("a", annotation)], &replicas(Port::Number(80)));
-        found[0].drain = Some(Duration::from_secs(seconds));
-        [(key.clone(), found)].into()
+    let ready = || {
+        BTreeMap::from([(key.clone(), targets_of(vec![pod("a", json!({}))], &replicas(Port::Number(80))))])
     };
     let mut heard_now = || futures::FutureExt::now_or_never(futures::StreamExt::next(&mut heard)).flatten();
-    known.replace(draining(300), |_| true);
+    known.replace(ready(), |_| true);
     assert_eq!(heard_now(), Some(key.clone()));
-    known.replace(draining(299), |_| true);
+    known.replace(ready(), |_| true);
     assert_eq!(heard_now(), None);
-    assert_eq!(known.of(&key)[0].drain, Some(Duration::from_secs(300)));
-    known.replace([].into(), |_| false);
+    known.replace(BTreeMap::new(), |_| false);
     assert!(known.of(&key).is_empty());
 }

@@ -286,7 +286,8 @@ pub struct Target {
     /// From 1 to 100.
     #[serde(default = "one")]
     pub weight: u16,
-    /// Present while it drains: nothing new is sent there, and what is left after so long is closed.
+    /// Present while it drains: nothing new is sent there, and what is left so long after the proxy first heard of it is
+    /// closed.
     #[serde(default, with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     pub drain: Option<Duration>,
 }

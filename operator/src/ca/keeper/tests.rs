@@ -167,7 +167,7 @@ impl Scene {
             true
         });
         self.world.pulse().beat(None);
-        self.publisher.publish(&accepted, &self.world, &self.world.pulse().take(), Timestamp::UNIX_EPOCH);
+        self.publisher.publish(&accepted, &self.world, &self.world.pulse().take());
     }
 
     /// An operator that begins to lead.

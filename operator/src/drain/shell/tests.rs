@@ -8,7 +8,8 @@ use crate::world::Writers;
 
 use crate::drain::{DELETION_COST, LEAVES_FIRST};
 use crate::labels::LOAD_BALANCED;
-use crate::registry::ValidReplicaService;
+use crate::push::publisher::tests as published;
+use crate::registry::{Port, TargetSource, ValidReplicaService};
 use crate::targets::DRAINING;
 use crate::world::may_run;
 use k8s_openapi::api::core::v1::Pod;
@@ -124,6 +125,47 @@ fn marked() -> Value {
 }
 
 impl Fixture {
+    /// Balancer `shop` forwards to the replicas, by one proxy, which says nothing.
+    fn forward_by_a_silent_proxy(&mut self) {
+        let published = published::accepted(1, Vec::new());
+        let source = TargetSource::ReplicaService { name: "api".into(), port: Port::Number(80) };
+        let (registry, publisher, world) = (&self.drain.registry, &self.drain.publisher, &self.drain.world);
+        registry.write(|accepted| {
+            accepted.load_balancers = published.load_balancers;
+            accepted.target_groups = published.target_groups;
+            let group = accepted.target_groups.values_mut().map(Arc::make_mut);
+            group.for_each(|group| group.source = source.clone());
+            true
+        });
+        let proxy = json!({
+            "metadata": {
+                "name": "shop-proxy-1-x", "namespace": "default", "uid": "uid-proxy",
+                "labels": {"evenkeel.dev/load-balancer": "shop"},
+                "ownerReferences": [{
+                    "apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "shop-proxy-1", "uid": "rs", "controller": true,
+                }],
+            },
+            "status": {"phase": "Running"},
+        });
+        self.writers.proxies.apply_watcher_event(&Event::Apply(serde_json::from_value(proxy).unwrap()));
+        world.pulse().beat(None);
+        publisher.publish(&registry.read(Clone::clone), world, &world.pulse().take());
+    }
+
+    /// What is written after so long.
+    async fn asked_after(&self, memory: &mut Memory, passes: Duration) -> Vec<String> {
+        tokio::time::advance(passes).await;
+        self.drain.step(memory).await;
+        asked(&self.log)
+    }
+
+    fn is_unheard(&self, memory: &mut Memory) -> bool {
+        let accepted = self.drain.registry.read(Clone::clone);
+        self.drain.bring_up_to_date(memory, &accepted, Instant::now());
+        let service = &accepted.replica_services[&ObjectKey::new("default", "api")];
+        self.drain.look(service, &accepted, memory).unwrap().unheard
+    }
+
     /// The reasons of the events since somebody asked last.
     fn told(&mut self) -> Vec<&'static str> {
         std::iter::from_fn(|| self.told.try_recv().ok()).map(|(_, news)| news.reason()).collect()
@@ -266,4 +308,77 @@ async fn a_deployment_of_somebody_else_is_left_alone() {
     });
     assert!(!fixture.drain.step(&mut Memory::default()).await);
     assert!(fixture.log.lock().is_empty());
+}
+
+/// A delay of 300 s, and 15 s for a proxy that says nothing.
+const PATIENCE: Duration = Duration::from_secs(315);
+const NEARLY: Duration = Duration::from_millis(314_999);
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_is_given_its_time_from_when_this_leader_noticed_it_whatever_somebody_wrote() {
+    for written in ["", "soon", "2001-01-01T00:00:00Z", "9999-01-01T00:00:00Z"] {
+        let mut fixture = fixture(1, 2, &[("a", json!({DRAINING: written})), ("b", json!({}))]);
+        fixture.forward_by_a_silent_proxy();
+        let mut memory = Memory::default();
+        assert_eq!(fixture.asked_after(&mut memory, Duration::ZERO).await, [""; 0], "{written:?}");
+        assert_eq!(fixture.asked_after(&mut memory, NEARLY).await, [""; 0], "{written:?}");
+        let over = fixture.asked_after(&mut memory, PATIENCE.saturating_sub(NEARLY)).await;
+        assert_eq!(over, ["PATCH /api/v1/namespaces/default/pods/a"], "{written:?}: its deletion cost");
+        assert_eq!(fixture.told(), ["DrainOverdue"], "{written:?}");
+
+        let next_leader = &mut Memory::default();
+        assert_eq!(fixture.asked_after(next_leader, Duration::ZERO).await, [""; 0], "{written:?}");
+        assert_eq!(fixture.asked_after(next_leader, PATIENCE).await.len(), 1, "{written:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_somebody_wrote_on_a_replica_that_is_needed_is_taken_back() {
+    for written in ["soon", "9999-01-01T00:00:00Z"] {
+        let mut fixture = fixture(2, 2, &[("a", json!({DRAINING: written})), ("b", json!({}))]);
+        fixture.forward_by_a_silent_proxy();
+        fixture.drain.step(&mut Memory::default()).await;
+        let body = fixture.log.lock()[0].body.clone();
+        assert_eq!(
+            body["metadata"]["annotations"],
+            json!({DRAINING: null, DELETION_COST: null}),
+            "{written}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deletion_cost_that_somebody_wrote_chooses_nobody_and_skips_no_drain() {
+    for cost in ["-2147483648", "-100", "garbage", LEAVES_FIRST] {
+        let costs = json!({DELETION_COST: cost});
+        let mut fixture = fixture(1, 2, &[("a", json!({})), ("b", costs.clone())]);
+        fixture.forward_by_a_silent_proxy();
+        let mut memory = Memory::default();
+        let drained = fixture.asked_after(&mut memory, Duration::ZERO).await;
+        assert_eq!(drained, ["PATCH /api/v1/namespaces/default/pods/a"], "{cost}");
+
+        let mut both = costs;
+        both[DRAINING] = "2026-01-01T00:00:00Z".into();
+        fixture.writers.replicas.apply_watcher_event(&Event::Apply(pod("a", &json!({}), "2")));
+        fixture.writers.replicas.apply_watcher_event(&Event::Apply(pod("b", &both, "2")));
+        let while_it_drains = fixture.asked_after(&mut memory, Duration::from_secs(10)).await;
+        assert_eq!(while_it_drains, [""; 0], "{cost}: whatever it costs, it drains first");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_knows_which_replicas_pass_before_a_proxy_has_reported_or_none_has_for_a_minute() {
+    let mut fixture = fixture(2, 2, &[("a", json!({})), ("b", json!({}))]);
+    let memory = &mut Memory::default();
+    assert!(!fixture.is_unheard(memory), "nobody forwards");
+    fixture.forward_by_a_silent_proxy();
+    assert!(fixture.is_unheard(memory), "as after a change of leader");
+    tokio::time::advance(crate::drain::SILENCE).await;
+    assert!(!fixture.is_unheard(memory), "it has no say any more");
+
+    let report = evenkeel_proxy_api::report::Report::default();
+    let (shop, memory) = (ObjectKey::new("default", "shop"), &mut Memory::default());
+    assert!(fixture.is_unheard(memory));
+    fixture.drain.publisher.reports().take(&shop, "uid-proxy", report, (Instant::now(), Timestamp::now()));
+    assert!(!fixture.is_unheard(memory), "it has reported");
 }

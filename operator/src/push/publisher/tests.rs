@@ -72,7 +72,7 @@ impl Fixture {
     fn publish(&self, accepted: &Accepted) -> Option<Arc<Published>> {
         self.world.pulse().beat(None);
         let beats = self.world.pulse().take();
-        self.publisher.publish(accepted, &self.world, &beats, Timestamp::UNIX_EPOCH);
+        self.publisher.publish(accepted, &self.world, &beats);
         self.publisher.current(&key("shop"))
     }
 }
@@ -103,7 +103,7 @@ fn a_namespace_in_which_nothing_changed_keeps_its_targets_until_something_does()
     let publish = |accepted: &Accepted, namespace| {
         fixture.world.pulse().beat(Some(namespace));
         let beats = fixture.world.pulse().take();
-        fixture.publisher.publish(accepted, &fixture.world, &beats, Timestamp::UNIX_EPOCH);
+        fixture.publisher.publish(accepted, &fixture.world, &beats);
         fixture.publisher.current(&key("shop")).unwrap()
     };
     assert!(Arc::ptr_eq(&first, &publish(&balancers, "another")));
@@ -138,15 +138,6 @@ fn a_drain_is_known_with_the_version_it_began_in_until_it_is_cancelled() {
         fixture.publish(&accepted(1, targets.clone()));
         assert_eq!(since(&fixture), expected, "{targets:?}");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_connects_late_hears_how_much_of_a_drain_is_left() {
-    let fixture = Fixture::new();
-    let published = fixture.publish(&accepted(1, vec![target("a", Some(300))])).unwrap();
-    tokio::time::advance(Duration::from_secs(100)).await;
-    let fresh = published.fresh(Instant::now());
-    assert_eq!(fresh.target_groups["api"].targets[0].drain, Some(Duration::from_secs(200)));
 }
 
 #[tokio::test]

@@ -56,7 +56,7 @@ async fn fixture() -> Fixture {
     let publisher = Arc::new(Publisher::new(1, Arc::default(), Arc::default(), Arc::default()));
     world.pulse().beat(None);
     let accepted = accepted(1, vec![target("a", None)]);
-    publisher.publish(&accepted, &world, &world.pulse().take(), Timestamp::UNIX_EPOCH);
+    publisher.publish(&accepted, &world, &world.pulse().take());
     let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
     let stop = CancellationToken::new();
     let service = Service {

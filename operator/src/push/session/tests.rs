@@ -32,7 +32,7 @@ fn publish(publisher: &Publisher, target_id: &str) {
     let (world, _writers) = World::new();
     world.pulse().beat(None);
     let accepted = accepted(1, vec![target(target_id, None)]);
-    publisher.publish(&accepted, &world, &world.pulse().take(), Timestamp::UNIX_EPOCH);
+    publisher.publish(&accepted, &world, &world.pulse().take());
 }
 
 #[tokio::test]

@@ -289,7 +289,7 @@ pub struct Target {
     pub node: ::prost::alloc::string::String,
     #[prost(uint32, tag = "6")]
     pub weight: u32,
-    /// present: draining; what is left after so long is closed
+    /// present: draining; what is left so long after it was first heard of is closed
     #[prost(uint64, optional, tag = "7")]
     pub drain_ms: ::core::option::Option<u64>,
 }
