@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use evenkeel_proxy_api::proto::push_client::PushClient;
-use evenkeel_proxy_api::proto::{Ack, Hello, from_proxy::Message};
+use evenkeel_proxy_api::proto::{Ack, Hello, Report, TargetReport, Version, from_proxy::Message};
 use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -10,7 +10,7 @@ use kube::runtime::watcher::Event;
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::Code;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint};
 
@@ -105,7 +105,7 @@ impl Fixture {
 }
 
 fn hello(epoch: u64) -> Message {
-    let applied = evenkeel_proxy_api::proto::Version { epoch, counter: 1 };
+    let applied = Version { epoch, counter: 1 };
     Message::Hello(Hello { applied: Some(applied), software: "test".into() })
 }
 
@@ -161,4 +161,56 @@ async fn whoever_never_finishes_a_handshake_holds_up_no_proxy() {
     nonsense.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
     let connected = timeout(PATIENCE, fixture.endpoint.connect()).await.unwrap();
     assert!(connected.is_ok(), "{connected:?}");
+}
+
+#[tokio::test]
+async fn nonsense_is_counted_and_left_out_and_the_stream_goes_on() {
+    let mut fixture = fixture().await;
+    let (_updates, out) = fixture.connect(Some("proxy"), hello(0)).await.unwrap();
+    fixture.connected(1).await;
+    let version = |epoch, counter| Some(Version { epoch, counter });
+    let target = |health| TargetReport {
+        target_group: "api".into(),
+        id: "a".into(),
+        health,
+        ..TargetReport::default()
+    };
+    let report = |version, health| {
+        Message::Report(Report { version, targets: vec![target(health)], target_groups: Vec::new() })
+    };
+    let nonsense = [
+        None,
+        Some(hello(0)),
+        Some(Message::Ack(Ack { version: None, rejections: Vec::new() })),
+        Some(Message::Ack(Ack { version: version(1, 99), rejections: Vec::new() })),
+        Some(Message::Ack(Ack { version: version(0, 1), rejections: Vec::new() })),
+        Some(report(version(1, 99), 2)),
+        Some(report(version(1, 1), 77)),
+    ];
+    let expected = nonsense.len() as u64;
+    for message in nonsense {
+        out.send(FromProxy { message }).await.unwrap();
+    }
+    out.send(FromProxy { message: Some(report(version(1, 1), 2)) }).await.unwrap();
+    let group = key("api");
+    let mut changes = Box::pin(fixture.publisher.reports().changes());
+    while fixture.publisher.reports().targets(&group, Instant::now()).is_empty() {
+        timeout(PATIENCE, changes.next()).await.unwrap();
+    }
+    assert_eq!((fixture.metrics.nonsense.get(), fixture.metrics.acks.get()), (expected, 0));
+    assert_eq!(fixture.publisher.state().proxies(&key("shop"))[0].applied, None);
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_ends_its_stream_before_it_is_read() {
+    let mut fixture = fixture().await;
+    let (mut updates, out) = fixture.connect(Some("proxy"), hello(0)).await.unwrap();
+    let first = timeout(PATIENCE, updates.message()).await.unwrap();
+    assert!(first.is_ok(), "{first:?}");
+    let flood = TargetReport { description: "x".repeat(MESSAGE_LIMIT), ..TargetReport::default() };
+    let report = Report { version: None, targets: vec![flood], target_groups: Vec::new() };
+    out.send(FromProxy { message: Some(Message::Report(report)) }).await.unwrap();
+    let end = timeout(PATIENCE, updates.message()).await.unwrap().unwrap_err();
+    assert_eq!(end.code(), Code::OutOfRange, "{end}");
+    fixture.connected(0).await;
 }

@@ -1,3 +1,4 @@
+use evenkeel_proxy_api::report::{Health, TargetReport};
 use prometheus_client::registry::Registry;
 use tokio::task::yield_now;
 
@@ -92,4 +93,61 @@ fn a_text_is_cut_between_characters() {
         truncate(&mut text, limit);
         assert_eq!(text, expected, "{limit}");
     }
+}
+
+/// A report of a version by number, with so much in flight at these targets.
+fn report(counter: u64, targets: &[&str], in_flight: u32) -> Report {
+    let target = |id: &&str| TargetReport {
+        target_group: "api".into(),
+        id: (*id).to_owned(),
+        in_flight,
+        completed: 0,
+        failed: 0,
+        health: Health::Healthy,
+        reason: String::new(),
+        description: "é".repeat(REASON_LIMIT),
+    };
+    Report {
+        version: Version { epoch: 1, counter },
+        targets: targets.iter().map(target).collect(),
+        ..Report::default()
+    }
+}
+
+impl Session {
+    /// Takes a report, and says of which targets is known what.
+    fn known_after(&self, report: Report) -> Vec<String> {
+        let published = self.publisher.subscribe(&self.load_balancer);
+        self.report(report, published.borrow().as_deref());
+        self.publisher.reports().targets(&key("api"), Instant::now()).into_keys().collect()
+    }
+}
+
+#[tokio::test]
+async fn a_target_is_forgotten_only_by_a_report_of_the_version_that_it_is_gone_from() {
+    let session = session();
+    publish(&session.publisher, "a");
+    assert_eq!(session.known_after(report(1, &["a"], 0)), ["a"]);
+    publish(&session.publisher, "b");
+    assert_eq!(session.known_after(report(1, &[], 0)), ["a"], "it may come back before the proxy looks");
+    publish(&session.publisher, "a");
+    assert_eq!(session.known_after(report(3, &[], 0)), ["a"], "it did, and is not reported again");
+    publish(&session.publisher, "b");
+    assert_eq!(session.known_after(report(4, &["b"], 0)), ["b"]);
+}
+
+#[tokio::test]
+async fn whatever_a_proxy_reports_little_is_remembered_of_it() {
+    let session = session();
+    assert_eq!(session.known_after(report(1, &["a"], 0)), [""; 0], "nothing was published");
+    publish(&session.publisher, "a");
+    let strangers: Vec<String> = (0..10_000).map(|number| format!("stranger-{number}")).collect();
+    let strangers: Vec<&str> = strangers.iter().map(String::as_str).collect();
+    assert_eq!(session.known_after(report(1, &strangers, 7)), [""; 0]);
+    assert_eq!(session.known_after(report(2, &["a"], 7)), [""; 0], "a version that nobody published");
+    assert_eq!(session.metrics.nonsense.get(), 1);
+    let former = Report { version: Version { epoch: 0, counter: 9 }, ..report(1, &["a"], 0) };
+    assert_eq!(session.known_after(former), ["a"], "its health counts");
+    let view = session.publisher.reports().targets(&key("api"), Instant::now()).remove("a").unwrap();
+    assert_eq!(view.description.len(), REASON_LIMIT);
 }
