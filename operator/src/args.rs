@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use clap::{Parser, ValueEnum};
 
-use crate::drain::Step;
+use crate::drain::ActionKind;
 
 /// The control plane of Evenkeel: reconciles LoadBalancers, TargetGroups and ReplicaServices, tells the proxies what
 /// they must know, and decides how many replicas there should be.
@@ -54,7 +54,7 @@ pub struct Args {
 
     /// For tests of failover: this operator dies, as by `kill -9`, each time it has taken such a step with a replica.
     #[arg(long, env = "EVENKEEL_DIE_AFTER", value_enum, hide = true)]
-    pub die_after: Option<Step>,
+    pub die_after: Option<ActionKind>,
 }
 
 /// How log lines look.

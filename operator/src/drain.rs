@@ -36,7 +36,7 @@ pub use metrics::Metrics;
 pub use plan::plan;
 pub use progress::{Age, Forward, Progress, progress};
 pub use shell::{Drain, run};
-pub use situation::{Action, Draining, Move, Phase, Replica, Set, Situation, Step};
+pub use situation::{Action, ActionKind, Draining, Move, Phase, Replica, Set, Situation};
 pub use story::News;
 pub use tell::{BACKLOG, tell};
 

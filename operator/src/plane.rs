@@ -176,7 +176,7 @@ async fn bind(flag: &'static str, address: SocketAddr) -> Result<TcpListener, Er
 fn scale(
     autoscaler: Autoscaler,
     metrics: drain::Metrics,
-    die_after: Option<drain::Step>,
+    die_after: Option<drain::ActionKind>,
     parts: &mut JoinSet<&'static str>,
 ) {
     let Autoscaler { client, events, world, registry, publisher, .. } = &autoscaler;

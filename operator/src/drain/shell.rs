@@ -17,7 +17,7 @@ use super::look::View;
 use super::metrics::Metrics;
 use super::plan::{is_rolling_out, plan};
 use super::progress::Drains;
-use super::situation::{Action, Replica, Situation, Step};
+use super::situation::{Action, ActionKind, Replica, Situation};
 use super::story::{News, Story};
 use super::write;
 use crate::push::Publisher;
@@ -48,7 +48,7 @@ pub struct Drain {
     /// Counters.
     pub metrics: Metrics,
     /// For tests of failover: this process dies each time it has taken such a step.
-    pub die_after: Option<Step>,
+    pub die_after: Option<ActionKind>,
 }
 
 /// What is remembered from look to look. A new leader begins with nothing.
@@ -223,7 +223,7 @@ impl Drain {
                 Ok(()) => {
                     self.metrics.took(&action);
                     info!(replica_service = %key, ?action, from = situation.replicas, "step");
-                    if self.die_after == Some(action.step()) {
+                    if self.die_after == Some(action.kind()) {
                         std::process::abort(); // nothing is tidied up, as by `kill -9`
                     }
                 }

@@ -158,9 +158,9 @@ pub enum Action {
     Scale(i32),
 }
 
-/// What a step does, whatever it is done to.
+/// What an action does, whatever it is done to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Step {
+pub enum ActionKind {
     /// [`Action::Drain`].
     Drain,
     /// [`Action::Release`].
@@ -177,14 +177,14 @@ pub enum Step {
 
 impl Action {
     /// What it does.
-    pub fn step(&self) -> Step {
+    pub fn kind(&self) -> ActionKind {
         match self {
-            Self::Drain(_) => Step::Drain,
-            Self::Release(_) => Step::Release,
-            Self::Mark(_) => Step::Mark,
-            Self::CloseGate(_) => Step::CloseGate,
-            Self::OpenGate(_) => Step::OpenGate,
-            Self::Scale(_) => Step::Scale,
+            Self::Drain(_) => ActionKind::Drain,
+            Self::Release(_) => ActionKind::Release,
+            Self::Mark(_) => ActionKind::Mark,
+            Self::CloseGate(_) => ActionKind::CloseGate,
+            Self::OpenGate(_) => ActionKind::OpenGate,
+            Self::Scale(_) => ActionKind::Scale,
         }
     }
 
