@@ -70,10 +70,10 @@ impl ProxyHttp for Hooks {
         &self,
         _session: &mut Session,
         body: &mut Option<Bytes>,
-        _end_of_stream: bool,
+        end_of_stream: bool,
         ctx: &mut Context,
     ) -> Result<()> {
-        request_body::passes(body.as_ref(), ctx)
+        request_body::passes(body, end_of_stream, ctx)
     }
 
     async fn upstream_response_filter(

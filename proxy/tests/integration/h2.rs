@@ -154,3 +154,44 @@ async fn http2_is_known_also_when_its_first_bytes_come_one_by_one() {
     socket.write_all(&frame(HEADERS, END, 1, GET)).await.expect("to write");
     assert_eq!(next(&mut socket, &[HEADERS, GOAWAY]).await.0, HEADERS);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn empty_frames_neither_end_a_body_nor_begin_the_next_request() {
+    // Answers whatever ends like a request, and says in the end what it has heard.
+    let (heard, mut hears) = tokio::sync::mpsc::unbounded_channel();
+    let target_ = Target::tcp(move |mut socket| {
+        let heard = heard.clone();
+        async move {
+            let mut all = Vec::new();
+            while socket.read_buf(&mut all).await.is_ok_and(|read| read > 0) {
+                if all.ends_with(b"\r\n\r\n") && (all.ends_with(b"0\r\n\r\n") || all[..3] != *b"POS") {
+                    let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+                    let _ = heard.send(String::from_utf8_lossy(&std::mem::take(&mut all)).into_owned());
+                }
+            }
+        }
+    })
+    .await;
+    let port = free_port();
+    let _proxy = serve(&forwarding(port, &[target("t", target_.port)])).await;
+    let body = |stream, data: &[u8]| frame(DATA, 0, stream, data);
+    for (frames, expected) in [
+        (
+            vec![body(1, b""), body(1, b"abc"), body(1, b""), body(1, b"def")],
+            "3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n",
+        ),
+        (vec![], "0\r\n\r\n"),
+    ] {
+        let head = frame(HEADERS, END_HEADERS, 1, POST);
+        let end = frame(DATA, END_STREAM, 1, b"");
+        let mut socket = connect(port, &[head, frames.concat(), end]).await;
+        next(&mut socket, &[HEADERS]).await;
+        socket.write_all(&frame(HEADERS, END, 3, GET)).await.unwrap();
+        next(&mut socket, &[HEADERS]).await;
+        let post = hears.recv().await.expect("a request");
+        assert_eq!(post.split_once("\r\n\r\n").expect("a head").1.to_ascii_lowercase(), expected);
+        let get = hears.recv().await.expect("another");
+        assert!(get.starts_with("GET / HTTP/1.1\r\n"), "{get:?}");
+    }
+    assert_eq!(target_.served(), 1, "connections");
+}

@@ -192,23 +192,34 @@ async fn a_body_that_was_sent_in_vain_is_sent_again_where_that_is_safe() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_target_that_breaks_off_an_answer_without_length_is_not_taken_for_one_that_ended() {
-    let breaking = Target::tcp(|mut socket| async move {
+/// A target that says this, and breaks off when it hears more.
+async fn breaking(says: &'static str) -> Target {
+    Target::tcp(move |mut socket| async move {
         hear(&mut socket, "\r\n\r\n").await;
-        say(&mut socket, "HTTP/1.1 200 OK\r\n\r\nhalf").await;
+        say(&mut socket, says).await;
         // The client has the beginning before the end comes: it is told by what it says next.
         let _ = socket.read(&mut [0; 1]).await;
         let _ = socket2::SockRef::from(&socket).set_linger(Some(Duration::ZERO));
     })
-    .await;
-    let (_proxy, port) = before(&breaking).await;
-    let mut socket = TcpStream::connect(local(port)).await.unwrap();
-    say(&mut socket, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n").await;
-    hear(&mut socket, "half").await;
-    say(&mut socket, "x").await;
-    let end = tokio::time::timeout(PATIENCE, socket.read(&mut [0; 8])).await.expect("in time");
-    assert!(end.is_err(), "{end:?}");
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_breaks_off_an_answer_that_the_end_would_end_is_not_taken_for_one_that_ended() {
+    for (version, says) in [
+        ("HTTP/1.1", "HTTP/1.1 200 OK\r\n\r\nhalf"),
+        ("HTTP/1.0", "HTTP/1.1 200 OK\r\n\r\nhalf"),
+        ("HTTP/1.0", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\nhalf"),
+    ] {
+        let breaking = breaking(says).await;
+        let (_proxy, port) = before(&breaking).await;
+        let mut socket = TcpStream::connect(local(port)).await.unwrap();
+        say(&mut socket, &format!("POST / {version}\r\nHost: a\r\nContent-Length: 2\r\n\r\n")).await;
+        hear(&mut socket, "half").await;
+        say(&mut socket, "x").await;
+        let end = tokio::time::timeout(PATIENCE, socket.read(&mut [0; 8])).await.expect("in time");
+        assert!(end.is_err(), "{version} {says:?}: {end:?}");
+    }
 }
 
 /// A request with this body, in chunks of any size.

@@ -121,7 +121,11 @@ impl Download {
 
     /// Whether an end of the connection would be taken for the end of the answer.
     pub(in crate::http1) fn ends_with_connection(&self) -> bool {
-        matches!(self.state, State::Body { framing: Framing::UntilEnd, .. })
+        match self.state {
+            State::Body { framing: Framing::UntilEnd, .. } => true,
+            State::Body { framing: Framing::Chunked, .. } => self.terms.version == Version::Http10,
+            State::Head(_) | State::Body { .. } | State::Tunnel { .. } => false,
+        }
     }
 
     /// Goes on as far as it goes; whether that was anywhere.
