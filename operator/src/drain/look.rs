@@ -1,5 +1,7 @@
 //! What is in the cluster, as it is needed for planning. From the caches alone.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -95,7 +97,7 @@ impl View<'_> {
             drain: began.map(|began| Draining {
                 began,
                 progress: progress(&said, self.drains.age(&uid, self.now)),
-                proxies: said.iter().map(|forward| forward.proxies.len()).sum(),
+                proxies: if said.is_empty() { 0 } else { self.proxies(forwards) },
             }),
             moves: self.moves(pod),
             marked: pod.annotations().get(DELETION_COST).is_some_and(|cost| cost == LEAVES_FIRST),
@@ -126,6 +128,19 @@ impl View<'_> {
         }
     }
 
+    /// How many proxies serve the groups, each counted once.
+    fn proxies(&self, forwards: &[(ObjectKey, String, Duration)]) -> usize {
+        let balancers: BTreeSet<_> = forwards.iter().map(|(balancer, ..)| balancer).collect();
+        balancers.into_iter().map(|balancer| self.started(balancer).len()).sum()
+    }
+
+    /// The proxies of a load balancer that may run.
+    fn started(&self, balancer: &ObjectKey) -> Vec<Arc<Pod>> {
+        let mut proxies = self.world.proxies_of(balancer);
+        proxies.retain(|proxy| may_run(proxy));
+        proxies
+    }
+
     /// What proxies say of a replica. One without an address never got anything.
     fn said(&self, uid: &str, pod: &Pod, forwards: &[(ObjectKey, String, Duration)]) -> Vec<Forward> {
         if pod.status.as_ref().is_none_or(|status| status.pod_ip.is_none()) {
@@ -133,12 +148,12 @@ impl View<'_> {
         }
         let reports = self.publisher.reports();
         let forward = |(balancer, group, delay): &(ObjectKey, String, Duration)| {
-            let proxies = self.world.proxies_of(balancer);
-            let started = proxies.iter().filter(|proxy| may_run(proxy));
+            let started = self.started(balancer);
             Forward {
                 deregistration_delay: *delay,
                 since: self.publisher.draining_since(balancer, group, uid),
                 proxies: started
+                    .iter()
                     .map(|proxy| reports.in_flight(balancer, proxy.metadata.uid.as_deref()?, group, uid))
                     .collect(),
             }

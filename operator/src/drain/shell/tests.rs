@@ -9,7 +9,7 @@ use crate::world::Writers;
 use crate::drain::{DELETION_COST, LEAVES_FIRST};
 use crate::labels::LOAD_BALANCED;
 use crate::push::publisher::tests as published;
-use crate::registry::{Port, TargetSource, ValidReplicaService};
+use crate::registry::{Port, TargetSource, ValidReplicaService, ValidTargetGroup};
 use crate::targets::DRAINING;
 use crate::world::may_run;
 use k8s_openapi::api::core::v1::Pod;
@@ -364,6 +364,22 @@ async fn a_deletion_cost_that_somebody_wrote_chooses_nobody_and_skips_no_drain()
         let while_it_drains = fixture.asked_after(&mut memory, Duration::from_secs(10)).await;
         assert_eq!(while_it_drains, [""; 0], "{cost}: whatever it costs, it drains first");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proxy_that_serves_two_groups_of_the_same_replicas_is_one_proxy() {
+    let mut fixture = fixture(1, 2, &[("a", json!({DRAINING: ""})), ("b", json!({}))]);
+    fixture.forward_by_a_silent_proxy();
+    let mut accepted = fixture.drain.registry.read(Clone::clone);
+    let (shop, api) = (ObjectKey::new("default", "shop"), ObjectKey::new("default", "api"));
+    for group in accepted.load_balancers[&shop].target_groups() {
+        let other = ValidTargetGroup { key: shop.sibling(group), ..(*accepted.target_groups[&api]).clone() };
+        accepted.target_groups.insert(other.key.clone(), Arc::new(other));
+    }
+    let service = Arc::clone(&accepted.replica_services[&api]);
+    let situation = fixture.drain.look(&service, &accepted, &mut Memory::default()).unwrap();
+    let drains: Vec<_> = situation.pods.iter().filter_map(|pod| pod.drain).collect();
+    assert_eq!(drains.iter().map(|drain| drain.proxies).collect::<Vec<_>>(), [1]);
 }
 
 #[tokio::test(start_paused = true)]
