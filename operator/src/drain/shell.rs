@@ -25,10 +25,10 @@ use crate::registry::{Accepted, ObjectKey, Registry, ValidReplicaService};
 use crate::targets::DRAINING;
 use crate::world::World;
 
-/// From one look to the next while something is under way, and while nothing is.
-const BUSY: Duration = Duration::from_millis(200);
+/// From one look to the next while something is under way, and while nothing is, where no pod changes.
+const BUSY: Duration = Duration::from_millis(100);
 const IDLE: Duration = Duration::from_secs(1);
-/// News within so long of the last look wait for the next one.
+/// News within so long of the last look wait for the next one; or within as long as that look took, where that is longer.
 const PAUSE: Duration = Duration::from_millis(50);
 /// A write that does not show in the caches for so long is not waited for.
 const SHOWS_WITHIN: Duration = Duration::from_secs(5);
@@ -86,18 +86,22 @@ pub async fn run(drain: Drain) -> &'static str {
         return NAME;
     }
     let mut accepts = drain.registry.changes();
+    let mut pods = drain.world.pulse().subscribe();
     let mut health = pin!(drain.publisher.reports().changes());
     let mut memory = Memory::default();
     loop {
         accepts.mark_unchanged();
+        pods.mark_unchanged();
         let began = Instant::now();
         let busy = drain.step(&mut memory).await;
+        let looked = Instant::now();
         tokio::select! {
             () = sleep(if busy { BUSY } else { IDLE }) => {}
             _ = health.next() => {}
+            changed = pods.changed(), if busy => if changed.is_err() { return NAME },
             changed = accepts.changed() => if changed.is_err() { return NAME },
         }
-        sleep_until(began + PAUSE).await;
+        sleep_until(looked + PAUSE.max(looked.duration_since(began))).await;
     }
 }
 

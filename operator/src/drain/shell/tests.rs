@@ -32,6 +32,7 @@ fn fixture(desired: i32, replicas: i32, pods: &[(&str, Value)]) -> Fixture {
         (200, json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x"}}))
     });
     let (world, mut writers) = World::new();
+    listed(&mut writers);
     let deployment = json!({
         "metadata": {
             "name": "api", "namespace": "default", "uid": "deployment-uid", "generation": 1,
@@ -63,6 +64,18 @@ fn fixture(desired: i32, replicas: i32, pods: &[(&str, Value)]) -> Fixture {
         die_after: None,
     };
     Fixture { drain, writers, log, told }
+}
+
+/// Nothing was there when the watches began.
+fn listed(writers: &mut Writers) {
+    let Writers { replicas, proxies, slices, services, nodes, deployments, replica_sets } = writers;
+    replicas.apply_watcher_event(&Event::InitDone);
+    proxies.apply_watcher_event(&Event::InitDone);
+    slices.apply_watcher_event(&Event::InitDone);
+    services.apply_watcher_event(&Event::InitDone);
+    nodes.apply_watcher_event(&Event::InitDone);
+    deployments.apply_watcher_event(&Event::InitDone);
+    replica_sets.apply_watcher_event(&Event::InitDone);
 }
 
 fn replica_set(replicas: i32, ready: i32) -> ReplicaSet {
@@ -397,4 +410,27 @@ async fn nobody_knows_which_replicas_pass_before_a_proxy_has_reported_or_none_ha
     assert!(fixture.is_unheard(memory));
     fixture.drain.publisher.reports().take(&shop, "uid-proxy", report, (Instant::now(), Timestamp::now()));
     assert!(!fixture.is_unheard(memory), "it has reported");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_shows_while_a_replica_leaves_is_looked_at_at_once() {
+    let Fixture { drain, mut writers, log, told: _told } =
+        fixture(1, 2, &[("a", json!({})), ("b", json!({}))]);
+    drain.registry.set_complete();
+    let world = drain.world.clone();
+    let running = tokio::spawn(run(drain));
+    let next_write = async || {
+        while log.lock().is_empty() {
+            sleep(Duration::from_millis(1)).await;
+        }
+        asked(&log)
+    };
+    assert_eq!(next_write().await, ["PATCH /api/v1/namespaces/default/pods/a"]);
+    let draining = json!({DRAINING: "2026-01-01T00:00:00Z"});
+    writers.replicas.apply_watcher_event(&Event::Apply(pod("a", &draining, "2")));
+    world.pulse().beat(Some("default"));
+    let shown = Instant::now();
+    assert_eq!(next_write().await, ["PATCH /api/v1/namespaces/default/pods/a"]);
+    assert!(shown.elapsed() <= PAUSE, "{:?} after it showed", shown.elapsed());
+    running.abort();
 }
