@@ -11,6 +11,7 @@ pub mod cases;
 pub mod control;
 pub mod machine;
 pub mod play;
+pub mod removals;
 pub mod run;
 pub mod stage;
 pub mod steady;

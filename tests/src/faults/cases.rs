@@ -17,10 +17,12 @@ use super::control::{
 };
 use super::machine::{Signal, boot, heal, lose_power, partition, signal};
 use super::stage::{REPLICAS, Stage, uid};
-use super::steady::Steady;
+use super::steady::{Steady, Traffic};
 use crate::conditions::eventually;
 use crate::traffic::http::send;
 
+/// So often a replica goes in one run, where it takes a second.
+const SCALE_INS: usize = 5;
 /// How long a replica fails in its own way.
 const ILL_SECONDS: u64 = 5;
 /// How long a node is away: less than Kubernetes takes to notice.
@@ -54,6 +56,8 @@ pub struct Case {
     pub name: &'static str,
     /// What it needs to itself.
     pub reach: Reach,
+    /// What clients send meanwhile.
+    pub traffic: Traffic,
     /// What clients are promised.
     pub promise: Promise,
     /// What happens.
@@ -61,7 +65,8 @@ pub struct Case {
 }
 
 const fn safe(name: &'static str, fault: Fault) -> Case {
-    Case { name, reach: Reach::Namespace, promise: Promise::NothingFails, fault }
+    let (reach, traffic) = (Reach::Namespace, Traffic::Everything);
+    Case { name, reach, traffic, promise: Promise::NothingFails, fault }
 }
 
 const fn lossy(name: &'static str, fault: Fault) -> Case {
@@ -72,11 +77,16 @@ impl Case {
     const fn alone(self) -> Self {
         Self { reach: Reach::Cluster, ..self }
     }
+
+    const fn at_rest(self) -> Self {
+        Self { traffic: Traffic::Quick, ..self }
+    }
 }
 
 /// All of them.
 pub const CASES: &[Case] = &[
     safe("scale-in", |stage, _| stage.scale(2).boxed_local()),
+    safe("scale-in-at-rest", |stage, _| scale_in_again_and_again(stage).boxed_local()).at_rest(),
     safe("scale-out-and-in", |stage, _| scale_out_and_in(stage).boxed_local()),
     safe("rollout", |stage, _| rollout(stage).boxed_local()),
     safe("rollout-that-fails", |stage, steady| rollout_that_fails(stage, steady).boxed_local()),
@@ -119,6 +129,14 @@ pub const CASES: &[Case] = &[
     lossy("node-cut-off", |stage, steady| node_cut_off(stage, steady).boxed_local()).alone(),
     lossy("node-killed", |stage, steady| node_killed(stage, steady).boxed_local()).alone(),
 ];
+
+async fn scale_in_again_and_again(stage: &Stage<'_>) -> Result<()> {
+    for _ in 0..SCALE_INS {
+        stage.scale(2).await?;
+        stage.scale(REPLICAS).await?;
+    }
+    Ok(())
+}
 
 async fn scale_out_and_in(stage: &Stage<'_>) -> Result<()> {
     stage.scale(6).await?;

@@ -82,9 +82,11 @@ mod tests {
 
     use super::*;
     use crate::faults::cases::Promise;
+    use crate::faults::steady::Traffic;
 
     const fn case(name: &'static str, reach: Reach) -> Case {
-        Case { name, reach, promise: Promise::NothingFails, fault: |_, _| async { Ok(()) }.boxed_local() }
+        let (traffic, promise) = (Traffic::Everything, Promise::NothingFails);
+        Case { name, reach, traffic, promise, fault: |_, _| async { Ok(()) }.boxed_local() }
     }
 
     static OWN: Case = case("own", Reach::Namespace);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 
 use super::cases::{Case, Promise};
+use super::removals::Before;
 use super::stage::Stage;
 use super::steady::{Counts, Steady};
 
@@ -23,6 +24,8 @@ pub struct Run {
     pub last_failure: Option<Duration>,
     /// From the fault until all was well.
     pub took: Duration,
+    /// From the decision that a replica goes to its removal, of each that was drained.
+    pub removals: Vec<Duration>,
 }
 
 impl Run {
@@ -38,6 +41,7 @@ impl Run {
             sessions_closed: counts.sessions.values().map(crate::traffic::Tally::failed).sum(),
             last_failure: last.map(|last| last.saturating_duration_since(fault)),
             took,
+            removals: Vec::new(),
         }
     }
 
@@ -49,12 +53,13 @@ impl Run {
 
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { requests, failures, sessions_closed, last_failure, took } = self;
+        let Self { requests, failures, sessions_closed, last_failure, took, removals } = self;
         write!(f, "{requests} requests, {} failed {failures:?}", self.failed())?;
         if let Some(last) = last_failure {
             write!(f, " until {:.1} s", last.as_secs_f64())?;
         }
-        write!(f, ", {sessions_closed} sessions closed, all well after {:.1} s", took.as_secs_f64())
+        write!(f, ", {sessions_closed} sessions closed, all well after {:.1} s", took.as_secs_f64())?;
+        write!(f, ", replicas removed after {removals:?}")
     }
 }
 
@@ -63,15 +68,17 @@ impl fmt::Display for Run {
 /// # Errors
 /// When the fault cannot be made, or all is not well again in time.
 pub async fn run(case: &Case, stage: &Stage<'_>) -> Result<Run> {
-    let steady = Steady::start(&stage.http, &stage.echo);
+    let steady = Steady::start(&stage.http, &stage.echo, case.traffic);
+    let before = Before::now(stage.ns).await?;
     steady.run_on(2).await?;
     let fault = Instant::now();
     let mended = (case.fault)(stage, &steady).await;
     let took = fault.elapsed();
     let after = steady.run_on(2).await;
-    let run = Run::of(&steady.stop().await, fault, took);
+    let mut run = Run::of(&steady.stop().await, fault, took);
     mended?;
     after?;
+    run.removals = before.removals(stage.ns).await?;
     stage.restore().await?;
     Ok(run)
 }
@@ -98,12 +105,14 @@ mod tests {
 
     use super::*;
     use crate::faults::cases::Reach;
+    use crate::faults::steady::Traffic;
 
     #[test]
     fn only_a_case_that_promises_it_must_not_lose_a_request() {
         let case = |promise| Case {
             name: "case",
             reach: Reach::Namespace,
+            traffic: Traffic::Everything,
             promise,
             fault: |_, _| async { Ok(()) }.boxed_local(),
         };

@@ -17,6 +17,15 @@ const H2C: Pace = Pace::Rate(100);
 const SLOW: Pace = Pace::Connections(20);
 const SESSIONS: Pace = Pace::Turns(2, TURN);
 
+/// What clients send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// Everything.
+    Everything,
+    /// Only what is answered within milliseconds: next to nothing is in flight.
+    Quick,
+}
+
 /// The load while it runs.
 pub struct Steady {
     requests: BTreeMap<&'static str, Load>,
@@ -33,23 +42,24 @@ pub struct Counts {
 
 impl Steady {
     /// Begins.
-    pub fn start(http: &NodePort, echo: &NodePort) -> Self {
+    pub fn start(http: &NodePort, echo: &NodePort, traffic: Traffic) -> Self {
         let start = |client: Client, pace| Load::start(&client, pace, Recorder::default());
         let websocket = Client::websocket(format!("ws://{}/ws", http.address()));
-        Self {
+        let mut steady = Self {
             requests: [
                 ("GET", start(Client::http1(http.url("/")), Pace::Rate(GETS_PER_SECOND))),
                 ("POST", start(Client::post(http.url("/echo"), "x".repeat(2048)), POSTS)),
-                ("GET of 5 s", start(Client::http1(http.url("/slow?s=5")), SLOW)),
                 ("GET by h2c", start(Client::h2c(http.url("/")), H2C)),
             ]
             .into(),
-            sessions: [
-                ("WebSocket", start(websocket, SESSIONS)),
-                ("TCP", start(Client::tcp(echo.address()), SESSIONS)),
-            ]
-            .into(),
+            sessions: BTreeMap::new(),
+        };
+        if traffic == Traffic::Everything {
+            steady.requests.insert("GET of 5 s", start(Client::http1(http.url("/slow?s=5")), SLOW));
+            steady.sessions.insert("WebSocket", start(websocket, SESSIONS));
+            steady.sessions.insert("TCP", start(Client::tcp(echo.address()), SESSIONS));
         }
+        steady
     }
 
     /// Lets it run for about so many seconds, as measured by the requests that have an outcome.
