@@ -9,6 +9,7 @@ E2E_THREADS ?= 4
 RUNS ?= 1
 LANES ?= 1
 ROUNDS ?= 5
+COUNT ?= 1000000
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -44,6 +45,7 @@ demo: ## from nothing to a running show: cluster, images, charts, examples, a tr
 test: ## everything: lint, unit and integration tests, charts, end to end on a cluster
 	@$(MAKE) tools-test
 	@$(MAKE) -j2 cluster-binaries check
+	@$(MAKE) h2spec
 	@$(MAKE) chart-check
 	@if $(cluster) status >/dev/null 2>&1; then $(MAKE) e2e; else $(MAKE) e2e; $(MAKE) cluster-down; fi
 
@@ -88,6 +90,15 @@ bench: tools-bench ## what the proxy costs beside others, how fast an event reac
 .PHONY: bench-traefik
 bench-traefik: ## compile Traefik, so that `make bench` has it beside the others (minutes)
 	@$(step) "Traefik" go build -C tests/bench/traefik -o ../../../target/traefik github.com/traefik/traefik/v3/cmd/traefik
+
+.PHONY: h2spec
+h2spec: ## what the specification of HTTP/2 demands of a server
+	@$(step) "compiling h2spec" go build -C tests/h2spec -o ../../target/h2spec github.com/summerwind/h2spec/cmd/h2spec
+	@EVENKEEL_H2SPEC="$$PWD/target/h2spec" $(step) "h2spec" cargo test --quiet --locked --package evenkeel-proxy --test integration -- --ignored h2::spec
+
+.PHONY: bodies
+bodies: ## a million requests whose bodies are compared byte for byte, with resets on both sides, and the proxy's memory; COUNT=100000
+	@EVENKEEL_BODIES=$(COUNT) $(step) "$(COUNT) bodies" scripts/cargo-static test --quiet --package evenkeel-proxy --test integration -- --nocapture bodies_arrive
 
 .PHONY: audit
 audit: ## known vulnerabilities, licences and duplicates among the dependencies (compiles cargo-deny the first time: minutes)

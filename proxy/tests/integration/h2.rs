@@ -4,8 +4,11 @@ use evenkeel_proxy::errors::Reason;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::harness::{PATIENCE, forwarding, free_port, local, serve, target, until};
+use crate::harness::{PATIENCE, forwarding, free_port, in_flight, local, serve, target, until};
 use crate::target::Target;
+
+mod floods;
+mod spec;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DATA: u8 = 0;
@@ -194,4 +197,20 @@ async fn empty_frames_neither_end_a_body_nor_begin_the_next_request() {
         assert!(get.starts_with("GET / HTTP/1.1\r\n"), "{get:?}");
     }
     assert_eq!(target_.served(), 1, "connections");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_nothing_of_its_answers_is_given_up() {
+    let generous =
+        Target::http(|_| async { http::Response::new(http_body_util::Full::from(vec![0; 1 << 20])) }).await;
+    let port = free_port();
+    let proxy = serve(&forwarding(port, &[target("t", generous.port)])).await;
+    // The window of each stream is empty from its start.
+    let closed = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let requests = (0..50).map(|number| frame(HEADERS, END, 2 * number + 1, GET));
+    let frames: Vec<_> = std::iter::once(closed).chain(requests).collect();
+    let _socket = connect(port, &frames).await;
+    until("they are under way", || in_flight(&proxy) > 0).await;
+    until("nothing is in flight", || in_flight(&proxy) == 0).await;
+    assert_eq!(crate::client::get(local(port), "/").await.status, 200);
 }

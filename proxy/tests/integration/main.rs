@@ -8,6 +8,7 @@
     reason = "a test that cannot go on says so by failing"
 )]
 
+mod bodies;
 mod client;
 mod differential;
 mod drains;

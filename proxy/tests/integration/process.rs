@@ -12,16 +12,16 @@ use crate::client::{Answer, get};
 use crate::harness::{FORKS, PATIENCE, forwarding, free_port, local, target};
 use crate::target::Target;
 
-struct Process {
+pub struct Process {
     child: Child,
     directory: tempfile::TempDir,
-    port: u16,
+    pub port: u16,
     admin: u16,
 }
 
 impl Process {
     /// Serves a snapshot and waits until it is ready.
-    async fn start(snapshot: impl Fn(u16) -> String, more: &[&str]) -> Self {
+    pub async fn start(snapshot: impl Fn(u16) -> String, more: &[&str]) -> Self {
         Self::start_with(snapshot, more, Stdio::inherit(), Stdio::inherit()).await
     }
 
@@ -52,7 +52,7 @@ impl Process {
         get(local(self.port), path).await
     }
 
-    async fn until(&self, what: &str, admin_path: &str, holds: impl Fn(&Answer) -> bool) {
+    pub async fn until(&self, what: &str, admin_path: &str, holds: impl Fn(&Answer) -> bool) {
         let looking = async {
             loop {
                 if TcpStream::connect(local(self.admin)).await.is_ok()
@@ -66,6 +66,14 @@ impl Process {
         tokio::time::timeout(PATIENCE, looking)
             .await
             .unwrap_or_else(|_| panic!("waited in vain until {what}"));
+    }
+
+    /// Bytes of memory that it has.
+    pub fn memory(&self) -> u64 {
+        let pid = self.child.id().expect("it runs");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it is there");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("its memory");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
     }
 
     fn file(&self, name: &str) -> PathBuf {
