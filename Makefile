@@ -10,6 +10,7 @@ RUNS ?= 1
 LANES ?= 1
 ROUNDS ?= 5
 COUNT ?= 1000000
+DURATION ?= 60
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -54,6 +55,7 @@ test: ## everything: lint, unit and integration tests, charts, end to end on a c
 .PHONY: check
 check: ## the inner loop: formatting, lints, unit and integration tests; no cluster
 	@$(step) "formatting" cargo fmt --all --check
+	@$(step) "formatting of the fuzzer" cargo fmt --manifest-path fuzz/Cargo.toml --check
 	@$(step) "Go formatting" scripts/gofmt-check tests/cluster
 	@$(step) "shell scripts" shellcheck -x $(shell_scripts)
 	@$(step) "clippy" cargo clippy --quiet --locked --workspace --all-targets -- -D warnings
@@ -99,6 +101,11 @@ h2spec: ## what the specification of HTTP/2 demands of a server
 .PHONY: bodies
 bodies: ## a million requests whose bodies are compared byte for byte, with resets on both sides, and the proxy's memory; COUNT=100000
 	@EVENKEEL_BODIES=$(COUNT) $(step) "$(COUNT) bodies" scripts/cargo-static test --quiet --package evenkeel-proxy --test integration -- --nocapture bodies_arrive
+
+.PHONY: fuzz
+fuzz: ## throw bytes at the parsers, DURATION=60 seconds at each; ONLY=requests
+	@scripts/install-tools build fuzz
+	@$(step) "fuzzing" scripts/fuzz $(DURATION) $(ONLY)
 
 .PHONY: audit
 audit: ## known vulnerabilities, licences and duplicates among the dependencies (compiles cargo-deny the first time: minutes)

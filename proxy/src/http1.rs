@@ -25,6 +25,9 @@ mod reply;
 mod session;
 mod timer;
 
+#[cfg(fuzzing)]
+pub use message::readers;
+
 /// Serves HTTP/1 connections of every listener.
 #[derive(Debug)]
 pub struct Http1Carrier {

@@ -12,6 +12,8 @@
 mod chunked;
 mod fields;
 mod framing;
+#[cfg(any(test, fuzzing))]
+pub mod readers;
 mod refusal;
 mod request;
 mod response;

@@ -7,7 +7,7 @@ use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::client::{get, get_in_turn, raw, send};
+use crate::client::{get_in_turn, raw, send};
 use crate::harness::{PATIENCE, forwarding, free_port, group, in_flight, local, serve, target, until};
 use crate::target::Target;
 
@@ -220,57 +220,4 @@ async fn a_target_that_breaks_off_an_answer_that_the_end_would_end_is_not_taken_
         let end = tokio::time::timeout(PATIENCE, socket.read(&mut [0; 8])).await.expect("in time");
         assert!(end.is_err(), "{version} {says:?}: {end:?}");
     }
-}
-
-/// A request with this body, in chunks of any size.
-fn in_chunks(body: &[u8], rng: &mut fastrand::Rng) -> Vec<u8> {
-    let mut request = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
-    let mut rest = body;
-    while !rest.is_empty() {
-        let (chunk, more) = rest.split_at(rng.usize(1..=rest.len()));
-        request.extend_from_slice(format!("{:x};n={}\r\n", chunk.len(), rng.u8(..)).as_bytes());
-        request.extend_from_slice(chunk);
-        request.extend_from_slice(b"\r\n");
-        rest = more;
-    }
-    request.extend_from_slice(b"0\r\n\r\n");
-    request
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn bodies_come_through_unchanged_however_they_are_cut() {
-    let echo = Target::http(|request| async move {
-        use http_body_util::BodyExt;
-        let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes);
-        http::Response::new(http_body_util::Full::new(body.unwrap_or_default()))
-    })
-    .await;
-    let (_proxy, port) = before(&echo).await;
-    let mut rng = fastrand::Rng::with_seed(7);
-    let mut socket = TcpStream::connect(local(port)).await.unwrap();
-    for _ in 0..200 {
-        let length = rng.usize(1..100_000);
-        let body: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(length).collect();
-        let request = in_chunks(&body, &mut rng);
-        let (mut reader, mut writer) = socket.split();
-        let mut answer = Vec::new();
-        let sending = async {
-            let mut rest = &request[..];
-            while !rest.is_empty() {
-                let (piece, more) = rest.split_at(rng.usize(1..=rest.len()));
-                writer.write_all(piece).await.unwrap();
-                rest = more;
-                tokio::task::yield_now().await;
-            }
-        };
-        let reading = async {
-            while !answer.ends_with(&body) || answer.len() <= body.len() {
-                assert_ne!(reader.read_buf(&mut answer).await.unwrap(), 0);
-            }
-        };
-        let both = async { tokio::join!(sending, reading) };
-        tokio::time::timeout(PATIENCE, both).await.expect("in time");
-        assert!(answer.starts_with(b"HTTP/1.1 200 "));
-    }
-    assert_eq!(get(local(port), "/").await.status, 200);
 }

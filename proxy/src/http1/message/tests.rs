@@ -1,10 +1,8 @@
 //! Whole messages: what is read of them, what is refused, what is passed on.
 
-use proptest::prelude::*;
-
 use super::Version;
 use super::fields::Fields;
-use super::framing::{Body, Framing};
+use super::framing::Framing;
 use super::refusal::Refusal;
 use super::request::RequestHead;
 use super::response::{Asked, ResponseHead};
@@ -300,113 +298,5 @@ fn answers_that_two_readers_could_read_differently_are_refused() {
         ("HTTP/1.1 200 OK\r\nX: a\r\n b\r\n\r\n", Refusal::Syntax),
     ] {
         assert_eq!(answered(text, Asked::default(), CURRENT), Err(refusal), "{text}");
-    }
-}
-
-/// Feeds a request in pieces that end at these places; what the target gets, and what is left.
-fn in_pieces(bytes: &[u8], cuts: &[usize]) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
-    let mut cuts: Vec<_> = cuts.iter().map(|cut| cut % (bytes.len() + 1)).chain([bytes.len()]).collect();
-    cuts.sort_unstable();
-    let (mut scan, mut buffer, mut out) = (HeadScan::request(MAX_HEAD), Vec::new(), Vec::new());
-    let (mut body, mut begin) = (None, 0);
-    for cut in cuts {
-        buffer.extend_from_slice(&bytes[begin..cut]);
-        begin = cut;
-        if body.is_none() {
-            let Some(length) = scan.find(&buffer)? else { continue };
-            let head: Vec<_> = buffer.drain(..length).collect();
-            let mut room = Fields::room();
-            let head = RequestHead::parse(&head, &mut room)?;
-            rewrite::request(&head, &origin(), &mut out);
-            body = Some(Body::new(head.framing));
-        }
-        if let Some(body) = &mut body {
-            let passed = body.pass(&mut buffer)?;
-            out.extend_from_slice(&buffer[..passed.kept]);
-            buffer.drain(..passed.taken);
-        }
-    }
-    Ok((out, buffer))
-}
-
-/// Requests: good ones, and broken ones by bytes put in at random.
-fn requests() -> impl Strategy<Value = Vec<u8>> {
-    let bodies = prop_oneof![
-        Just("\r\n".to_owned()),
-        (0_usize..64).prop_map(|length| format!("Content-Length: {length}\r\n\r\n{}", "x".repeat(length))),
-        prop::collection::vec(("[a-z]{1,20}", "(;[a-z]{0,9})?"), 0..5).prop_map(|chunks| {
-            let chunks =
-                chunks.iter().map(|(text, extension)| format!("{:x}{extension}\r\n{text}\r\n", text.len()));
-            format!("Transfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n", chunks.collect::<String>())
-        }),
-    ];
-    let heads =
-        ("(GET|POST|PUT)", "/[a-z?=]{0,9}", prop::collection::vec("[A-Za-z-]{1,9}: [ -~]{0,9}\r\n", 0..4));
-    let noise = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..2);
-    (heads, bodies, noise, "[A-Z \r\n]{0,9}").prop_map(|((method, path, fields), body, noise, behind)| {
-        let mut bytes =
-            format!("{method} {path} HTTP/1.1\r\nHost: a\r\n{}{body}{behind}", fields.concat()).into_bytes();
-        for (place, byte) in noise {
-            bytes.insert(place.index(bytes.len()), byte);
-        }
-        bytes
-    })
-}
-
-proptest! {
-    #[test]
-    fn it_does_not_matter_in_which_pieces_a_message_comes(
-        bytes in requests(),
-        cuts in prop::collection::vec(any::<usize>(), 0..8),
-    ) {
-        prop_assert_eq!(in_pieces(&bytes, &cuts), in_pieces(&bytes, &[]));
-    }
-
-    /// What is passed on is read by a strict reader as it is by this one: one message, framed as it says.
-    #[test]
-    fn what_is_passed_on_is_a_request_that_passes_unchanged(bytes in requests()) {
-        let Ok((out, _)) = in_pieces(&bytes, &[]) else { return Ok(()) };
-        if out.is_empty() {
-            return Ok(());
-        }
-        let mut headers = [httparse::EMPTY_HEADER; 64];
-        let mut request = httparse::Request::new(&mut headers);
-        let length = request.parse(&out).expect("httparse reads it").unwrap();
-        let values = |name: &str| {
-            request.headers.iter().filter(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value).collect::<Vec<_>>()
-        };
-        prop_assert_eq!(values("host").len(), 1);
-        let (lengths, codings) = (values("content-length"), values("transfer-encoding"));
-        prop_assert!(lengths.len() + codings.len() <= 1);
-        prop_assert!(codings.iter().all(|coding| *coding == b"chunked"));
-        if let [said] = lengths[..] {
-            let said: usize = std::str::from_utf8(said).unwrap().parse().unwrap();
-            prop_assert!(out.len() - length <= said);
-        }
-        if lengths.is_empty() && codings.is_empty() {
-            prop_assert_eq!(out.len(), length);
-        }
-    }
-
-    /// hyper's way of reading chunks, by httparse: sizes and content must come out the same.
-    #[test]
-    fn chunks_that_are_passed_on_are_read_alike_by_httparse(bytes in requests()) {
-        let Ok((out, _)) = in_pieces(&bytes, &[]) else { return Ok(()) };
-        let Some(end) = out.windows(4).position(|window| window == b"\r\n\r\n") else { return Ok(()) };
-        let (head, mut rest) = out.split_at(end + 4);
-        if !String::from_utf8_lossy(head).contains("Transfer-Encoding: chunked") {
-            return Ok(());
-        }
-        while let Ok(httparse::Status::Complete((used, size))) = httparse::parse_chunk_size(rest) {
-            rest = &rest[used..];
-            if size == 0 {
-                prop_assert!(b"\r\n".starts_with(rest), "{:?}", rest);
-                return Ok(());
-            }
-            let size = usize::try_from(size).unwrap();
-            let Some((_, after)) = rest.split_at_checked(size) else { return Ok(()) };
-            prop_assert!(after.is_empty() || after.starts_with(b"\r"));
-            rest = after.strip_prefix(b"\r\n").unwrap_or_default();
-        }
     }
 }
