@@ -16,7 +16,7 @@ use crate::scale::{Blind, Finding, Replica};
 use crate::targets::{DRAINING, condition};
 use crate::world::has_ended;
 
-/// A sample whose window ended so long ago says nothing of now.
+/// A sample whose window ended so long ago, or ends so far in the future, says nothing of now.
 const STALE: SignedDuration = SignedDuration::from_secs(90);
 
 /// What is seen of a ReplicaService at one moment.
@@ -49,12 +49,12 @@ impl Autoscaler {
                 .get(&pod.name_any())
                 .map_or(Replica::Unknown, |sample| measure(pod, sample, service.warmup, time))
         };
+        let samples = running().filter_map(|pod| known.samples.get(&pod.name_any()));
+        let newest = samples.map(|sample| sample.to).max();
         Seen {
             replicas: running().map(|pod| replica(pod)).collect(),
-            newest: running()
-                .filter_map(|pod| known.samples.get(&pod.name_any()).map(|sample| sample.to))
-                .max(),
-            blind: blind(service, known),
+            newest,
+            blind: blind(service, known, newest, time),
             hold: self.hold(service, accepted, now),
             draining: running().filter(|pod| pod.annotations().contains_key(DRAINING)).count() as i32,
         }
@@ -89,7 +89,12 @@ impl Autoscaler {
     }
 }
 
-fn blind(service: &ValidReplicaService, known: &Known) -> Option<Blind> {
+fn blind(
+    service: &ValidReplicaService,
+    known: &Known,
+    newest: Option<Timestamp>,
+    now: Timestamp,
+) -> Option<Blind> {
     if service.paused {
         Some(Blind::Paused)
     } else if service.policies.is_empty() {
@@ -101,8 +106,18 @@ fn blind(service: &ValidReplicaService, known: &Known) -> Option<Blind> {
     } else if !known.asked {
         Some(Blind::NoMetrics("the resource metrics API was not asked yet".into()))
     } else {
-        None
+        let stale = newest.filter(|newest| !is_of_now(*newest, now));
+        stale.map(|newest| {
+            Blind::NoMetrics(format!(
+                "the newest metrics that the resource metrics API has of its replicas are of {newest}, \
+                 which says nothing of now; look at the logs of metrics-server, and at the clocks of the nodes"
+            ))
+        })
     }
+}
+
+fn is_of_now(sampled: Timestamp, now: Timestamp) -> bool {
+    now.duration_since(sampled).abs() < STALE
 }
 
 /// A sample counts when its window began after the replica was ready and warm. What its readiness gate says is no matter:
@@ -111,7 +126,7 @@ fn measure(pod: &Pod, sample: &Sample, warmup: Duration, now: Timestamp) -> Repl
     let ready = condition(pod, "ContainersReady").filter(|ready| ready.status == "True");
     let since = ready.and_then(|ready| ready.last_transition_time.as_ref());
     let warm = since.and_then(|since| since.0.checked_add(warmup).ok());
-    let counts = warm.is_some_and(|warm| sample.from >= warm) && now.duration_since(sample.to) < STALE;
+    let counts = warm.is_some_and(|warm| sample.from >= warm) && is_of_now(sample.to, now);
     match share(pod, sample) {
         Some(share) if counts => Replica::Measured(share),
         _ => Replica::Unknown,
@@ -146,7 +161,7 @@ mod tests {
     use crate::fake;
     use crate::push::Publisher;
     use crate::push::publisher::tests::{accepted, key};
-    use crate::registry::{Port, TargetSource};
+    use crate::registry::{Port, TargetSource, ValidPolicy};
     use crate::world::{World, Writers};
 
     fn pod() -> Pod {
@@ -177,16 +192,38 @@ mod tests {
 
     #[test]
     fn only_what_a_ready_and_warm_replica_used_counts() {
-        let now: Timestamp = "2026-01-01T00:00:40Z".parse().unwrap();
-        let counts = |from: &str, to: &str, warmup: u64| {
+        let counts_at = |now: &str, from: &str, to: &str, warmup: u64| {
             let sample = sample(from, to);
-            measure(&pod(), &sample, Duration::from_secs(warmup), now) != Replica::Unknown
+            let warmup = Duration::from_secs(warmup);
+            measure(&pod(), &sample, warmup, now.parse().unwrap()) != Replica::Unknown
         };
+        let counts = |from: &str, to: &str, warmup: u64| counts_at("2026-01-01T00:00:40Z", from, to, warmup);
         assert!(counts("2026-01-01T00:00:10Z", "2026-01-01T00:00:25Z", 0));
         assert!(!counts("2026-01-01T00:00:09Z", "2026-01-01T00:00:25Z", 0), "it began before");
         assert!(!counts("2026-01-01T00:00:10Z", "2026-01-01T00:00:25Z", 5), "it was not warm");
         assert!(counts("2026-01-01T00:00:15Z", "2026-01-01T00:00:25Z", 5));
-        assert!(!counts("2025-12-31T23:58:00Z", "2025-12-31T23:58:10Z", 0), "it is old");
+        let counts_until = |now: &str| counts_at(now, "2026-01-01T00:00:15Z", "2026-01-01T00:00:30Z", 0);
+        assert!(counts_until("2026-01-01T00:01:59Z"));
+        assert!(!counts_until("2026-01-01T00:02:00Z"), "it is old");
+        assert!(counts_until("2025-12-31T23:59:01Z"), "a node's clock is a little ahead");
+        assert!(!counts_until("2025-12-31T23:59:00Z"), "it is from the future, and would never be old");
+    }
+
+    #[test]
+    fn metrics_that_are_not_of_now_are_named_as_the_reason_why_nothing_scales() {
+        let policy = ValidPolicy { name: "cpu".into(), cpu_target_percent: 50 };
+        let service = ValidReplicaService { policies: vec![policy], ..service() };
+        let known = Known { asked: true, ..Known::default() };
+        let now = |seconds: i64| Timestamp::from_second(1_800_000_000 + seconds).unwrap();
+        for (case, newest, is_blind) in [
+            ("there are none yet", None, false),
+            ("they are of now", Some(now(-89)), false),
+            ("the API goes on showing old ones", Some(now(-90)), true),
+            ("they are from the future", Some(now(90)), true),
+        ] {
+            let why = blind(&service, &known, newest, now(0)).map(|found| format!("{found:?}"));
+            assert_eq!(why.is_some_and(|why| why.contains("are of 2027-01-15T")), is_blind, "{case}");
+        }
     }
 
     struct Fixture {
