@@ -288,6 +288,25 @@ mod tests {
     }
 
     #[test]
+    fn nobody_who_must_not_stay_is_sent_away_or_taken_back_before_a_new_leader_has_heard_who_serves() {
+        let new = || Replica { passes: false, gate: Gate::Waiting, ..pod("n") };
+        for (case, first, heard) in [
+            ("it serves", moving(pod("a")), vec![drain("a")]),
+            ("it drains", moving(draining("a")), vec![]),
+            ("it is drained", moving(drained("a")), vec![Action::Mark("a".into())]),
+        ] {
+            let serving = vec![first.clone(), pod("b"), pod("n")];
+            assert_eq!(planned(2, 3, serving), heard, "{case}: the new one serves");
+            let unknown = situation(2, 3, vec![first, pod("b"), new()]);
+            assert_eq!(
+                plan(&Situation { unheard: true, ..unknown }),
+                [],
+                "{case}: nobody knows of the new one"
+            );
+        }
+    }
+
+    #[test]
     fn fewer_that_are_wanted_spare_a_replacement() {
         assert_eq!(planned(1, 2, vec![moving(pod("a")), pod("b")]), [drain("a")]);
         let pods = vec![moving(pod("a")), pod("b"), pod("c"), starting("n")];
