@@ -159,6 +159,28 @@ pub struct ValidReplicaService {
     pub deleting: bool,
 }
 
+#[cfg(test)]
+impl ValidReplicaService {
+    /// From 1 to 10 replicas, without policies.
+    pub(crate) fn of(key: ObjectKey, desired: Option<i32>) -> Self {
+        Self {
+            key,
+            uid: "uid".into(),
+            generation: 1,
+            min: 1,
+            max: 10,
+            desired,
+            paused: false,
+            policies: Vec::new(),
+            scale_out_stabilization: Duration::ZERO,
+            scale_in_stabilization: Duration::ZERO,
+            warmup: Duration::ZERO,
+            containers_without_cpu_request: Vec::new(),
+            deleting: false,
+        }
+    }
+}
+
 /// Keep CPU utilisation at a target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValidPolicy {

@@ -285,21 +285,7 @@ mod tests {
     }
 
     fn service() -> ValidReplicaService {
-        ValidReplicaService {
-            key: key("api"),
-            uid: "uid".into(),
-            generation: 1,
-            min: 1,
-            max: 10,
-            desired: Some(3),
-            paused: false,
-            policies: Vec::new(),
-            scale_out_stabilization: Duration::ZERO,
-            scale_in_stabilization: Duration::ZERO,
-            warmup: Duration::ZERO,
-            containers_without_cpu_request: Vec::new(),
-            deleting: false,
-        }
+        ValidReplicaService::of(key("api"), Some(3))
     }
 
     #[tokio::test(start_paused = true)]

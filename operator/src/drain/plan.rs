@@ -178,20 +178,7 @@ mod tests {
     use super::*;
 
     fn pod(name: &str) -> Replica {
-        Replica {
-            name: name.into(),
-            uid: format!("uid-{name}"),
-            set: "set".into(),
-            zone: String::new(),
-            phase: Phase::Ready,
-            in_flight: 0,
-            created: Timestamp::UNIX_EPOCH,
-            gate: Gate::Open,
-            passes: true,
-            drain: None,
-            marked: false,
-            moves: None,
-        }
+        Replica::ready(name, "set")
     }
 
     fn busy(name: &str, zone: &str, in_flight: u64) -> Replica {

@@ -74,20 +74,8 @@ mod tests {
     use super::*;
 
     fn pod(name: &str, set: &str, gate: Gate) -> Replica {
-        Replica {
-            name: name.into(),
-            uid: format!("uid-{name}"),
-            set: set.into(),
-            zone: String::new(),
-            phase: if gate.is_closed() { Phase::Unready } else { Phase::Ready },
-            in_flight: 0,
-            created: Timestamp::UNIX_EPOCH,
-            gate,
-            passes: true,
-            drain: None,
-            marked: false,
-            moves: None,
-        }
+        let phase = if gate.is_closed() { Phase::Unready } else { Phase::Ready };
+        Replica { phase, gate, ..Replica::ready(name, set) }
     }
 
     #[allow(clippy::unnecessary_wraps, reason = "as replicas have it")]

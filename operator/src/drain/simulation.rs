@@ -464,18 +464,11 @@ fn new_pod(number: i64, set: &str, gated: bool, born: u32) -> Pod {
     Pod {
         born,
         replica: Replica {
-            name: format!("{set}-{number}"),
-            uid: format!("uid-{number}"),
-            set: set.to_owned(),
-            zone: String::new(),
             phase: Phase::Pending,
-            in_flight: 0,
             created: Timestamp::from_second(number).unwrap(),
             gate: if gated { Gate::Waiting } else { Gate::Absent },
             passes: false,
-            drain: None,
-            marked: false,
-            moves: None,
+            ..Replica::ready(&format!("{set}-{number}"), set)
         },
         containers_ready: false,
         ready: false,

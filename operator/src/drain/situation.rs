@@ -68,6 +68,27 @@ pub struct Draining {
     pub proxies: usize,
 }
 
+#[cfg(test)]
+impl Replica {
+    /// One that is ready and serves, of ReplicaSet `set`.
+    pub(super) fn ready(name: &str, set: &str) -> Self {
+        Self {
+            name: name.into(),
+            uid: format!("uid-{name}"),
+            set: set.into(),
+            zone: String::new(),
+            phase: Phase::Ready,
+            in_flight: 0,
+            created: Timestamp::UNIX_EPOCH,
+            gate: Gate::Open,
+            passes: true,
+            drain: None,
+            marked: false,
+            moves: None,
+        }
+    }
+}
+
 impl Replica {
     /// It is on its way out: nothing new is sent there.
     pub fn is_draining(&self) -> bool {

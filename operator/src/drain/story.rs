@@ -227,8 +227,7 @@ impl std::fmt::Display for Why {
 
 #[cfg(test)]
 mod tests {
-    use super::super::gate::Gate;
-    use super::super::situation::{Phase, Set};
+    use super::super::situation::Set;
     use super::*;
 
     fn at(tenths: i64) -> Timestamp {
@@ -236,20 +235,8 @@ mod tests {
     }
 
     fn pod(name: &str, drain: Option<Progress>) -> Replica {
-        Replica {
-            name: name.into(),
-            uid: format!("uid-{name}"),
-            set: "set".into(),
-            zone: String::new(),
-            phase: Phase::Ready,
-            in_flight: 3,
-            created: Timestamp::UNIX_EPOCH,
-            gate: Gate::Open,
-            passes: true,
-            drain: drain.map(|progress| Draining { began: at(0), progress, proxies: 2 }),
-            marked: false,
-            moves: None,
-        }
+        let drain = drain.map(|progress| Draining { began: at(0), progress, proxies: 2 });
+        Replica { in_flight: 3, drain, ..Replica::ready(name, "set") }
     }
 
     fn situation(desired: i32, pods: Vec<Replica>) -> Situation {

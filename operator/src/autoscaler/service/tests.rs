@@ -46,19 +46,10 @@ fn fixture(replicas: i32) -> Fixture {
 
 fn valid(desired: Option<i32>) -> ValidReplicaService {
     ValidReplicaService {
-        key: ObjectKey::new("default", "api"),
-        uid: "uid".into(),
-        generation: 1,
         min: 2,
-        max: 10,
-        desired,
-        paused: false,
         policies: vec![ValidPolicy { name: "cpu".into(), cpu_target_percent: 50 }],
-        scale_out_stabilization: Duration::ZERO,
         scale_in_stabilization: Duration::from_secs(300),
-        warmup: Duration::ZERO,
-        containers_without_cpu_request: Vec::new(),
-        deleting: false,
+        ..ValidReplicaService::of(ObjectKey::new("default", "api"), desired)
     }
 }
 

@@ -31,8 +31,7 @@ fn fixture(desired: i32, replicas: i32, pods: &[(&str, Value)]) -> Fixture {
         };
         (200, json!({"apiVersion": version, "kind": kind, "metadata": {"name": "x"}}))
     });
-    let (world, mut writers) = World::new();
-    listed(&mut writers);
+    let (world, mut writers) = listed();
     let deployment = json!({
         "metadata": {
             "name": "api", "namespace": "default", "uid": "deployment-uid", "generation": 1,
@@ -67,8 +66,9 @@ fn fixture(desired: i32, replicas: i32, pods: &[(&str, Value)]) -> Fixture {
 }
 
 /// Nothing was there when the watches began.
-fn listed(writers: &mut Writers) {
-    let Writers { replicas, proxies, slices, services, nodes, deployments, replica_sets } = writers;
+fn listed() -> (World, Writers) {
+    let (world, mut writers) = World::new();
+    let Writers { replicas, proxies, slices, services, nodes, deployments, replica_sets } = &mut writers;
     replicas.apply_watcher_event(&Event::InitDone);
     proxies.apply_watcher_event(&Event::InitDone);
     slices.apply_watcher_event(&Event::InitDone);
@@ -76,6 +76,7 @@ fn listed(writers: &mut Writers) {
     nodes.apply_watcher_event(&Event::InitDone);
     deployments.apply_watcher_event(&Event::InitDone);
     replica_sets.apply_watcher_event(&Event::InitDone);
+    (world, writers)
 }
 
 fn replica_set(replicas: i32, ready: i32) -> ReplicaSet {
@@ -115,21 +116,7 @@ fn pod_with(name: &str, annotations: &Value, version: &str, conditions: &[Value]
 }
 
 fn valid(desired: i32) -> ValidReplicaService {
-    ValidReplicaService {
-        key: ObjectKey::new("default", "api"),
-        uid: "uid".into(),
-        generation: 1,
-        min: 1,
-        max: 10,
-        desired: Some(desired),
-        paused: false,
-        policies: Vec::new(),
-        scale_out_stabilization: Duration::ZERO,
-        scale_in_stabilization: Duration::ZERO,
-        warmup: Duration::ZERO,
-        containers_without_cpu_request: Vec::new(),
-        deleting: false,
-    }
+    ValidReplicaService::of(ObjectKey::new("default", "api"), Some(desired))
 }
 
 /// The annotations of a pod that was drained and is to go first.

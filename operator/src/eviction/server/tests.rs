@@ -25,7 +25,10 @@ fn fixture() -> Fixture {
     let registry = Registry::default();
     registry.write(|accepted| {
         let key = ObjectKey::new("default", "api");
-        accepted.replica_services.insert(key.clone(), Arc::new(service(key))).is_none()
+        accepted
+            .replica_services
+            .insert(key.clone(), Arc::new(ValidReplicaService::of(key, Some(2))))
+            .is_none()
     });
     let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
     let warden = Warden {
@@ -36,24 +39,6 @@ fn fixture() -> Fixture {
         stop: CancellationToken::new(),
     };
     Fixture { warden: Arc::new(warden), writers, log }
-}
-
-fn service(key: ObjectKey) -> ValidReplicaService {
-    ValidReplicaService {
-        key,
-        uid: "uid".into(),
-        generation: 1,
-        min: 1,
-        max: 10,
-        desired: Some(2),
-        paused: false,
-        policies: Vec::new(),
-        scale_out_stabilization: Duration::ZERO,
-        scale_in_stabilization: Duration::ZERO,
-        warmup: Duration::ZERO,
-        containers_without_cpu_request: Vec::new(),
-        deleting: false,
-    }
 }
 
 fn pod(name: &str, service: &str, annotations: &Value) -> Pod {
