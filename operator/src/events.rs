@@ -1,6 +1,6 @@
 //! Events: a line in `kubectl describe` for each transition.
 
-use evenkeel_crds::v1alpha1::{ReplicaService, StatusCondition};
+use evenkeel_crds::v1alpha1::{LoadBalancer, ReplicaService, StatusCondition};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Client, Resource};
@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 use crate::conditions;
 use crate::error::request;
 use crate::metrics::{Metrics, WriteOutcome};
-use crate::registry::{ObjectKey, ValidReplicaService};
+use crate::registry::{ObjectKey, ValidLoadBalancer, ValidReplicaService};
 use crate::wakes::key;
 
 /// The API refuses longer notes.
@@ -72,15 +72,21 @@ impl Events {
     /// Publishes one event of what was done to a ReplicaService's replicas.
     pub async fn tell(&self, service: &ValidReplicaService, bad: bool, reason: &str, note: String) {
         log(&ReplicaService::kind(&()), &service.key, bad, reason, &note);
-        let reference = ObjectReference {
-            api_version: Some(ReplicaService::api_version(&()).into_owned()),
-            kind: Some(ReplicaService::kind(&()).into_owned()),
-            namespace: Some(service.key.namespace.clone()),
-            name: Some(service.key.name.clone()),
-            uid: Some(service.uid.clone()),
-            ..ObjectReference::default()
-        };
+        let reference = reference::<ReplicaService>(&service.key, &service.uid);
         self.send(&self.fresh(), &reference, event("Scale", bad, reason, note)).await;
+    }
+
+    /// Publishes one event of what became of a load balancer's proxies.
+    pub async fn tell_of_balancer(
+        &self,
+        balancer: &ValidLoadBalancer,
+        bad: bool,
+        reason: &str,
+        note: String,
+    ) {
+        log(&LoadBalancer::kind(&()), &balancer.key, bad, reason, &note);
+        let reference = reference::<LoadBalancer>(&balancer.key, &balancer.uid);
+        self.send(&self.fresh(), &reference, event("Watch", bad, reason, note)).await;
     }
 
     /// Without memory: a recorder takes two events for one that differ in nothing but what they say.
@@ -95,6 +101,17 @@ impl Events {
         if let Err(error) = published {
             debug!(object = reference.name, %error, "an event was lost");
         }
+    }
+}
+
+fn reference<K: Resource<DynamicType = ()>>(key: &ObjectKey, uid: &str) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(K::api_version(&()).into_owned()),
+        kind: Some(K::kind(&()).into_owned()),
+        namespace: Some(key.namespace.clone()),
+        name: Some(key.name.clone()),
+        uid: Some(uid.to_owned()),
+        ..ObjectReference::default()
     }
 }
 

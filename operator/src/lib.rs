@@ -32,6 +32,7 @@ pub mod last_accepted;
 pub mod leader;
 pub mod lease;
 pub mod load_balancer;
+pub mod lost;
 pub mod metrics;
 pub mod nodes;
 pub mod plane;

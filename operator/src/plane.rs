@@ -18,6 +18,7 @@ use crate::ca::{self, Around, Keeper, Pace};
 use crate::drain::{self, Drain};
 use crate::events::Events;
 use crate::eviction::{self, Warden};
+use crate::lost::{self, Search};
 use crate::push::endpoint::Ports;
 use crate::push::{self, Publisher, PushState, Serving};
 use crate::registry::Registry;
@@ -80,6 +81,18 @@ impl Plane {
         Warden { client, world, registry, metrics, stop }
     }
 
+    fn search(
+        &self,
+        client: &Client,
+        registry: &Arc<Registry>,
+        metrics: lost::Metrics,
+        events: Arc<Events>,
+    ) -> Search {
+        let (client, world, registry, reports) =
+            (client.clone(), self.world.clone(), registry.clone(), self.reports.clone());
+        Search { client, events, world, registry, reports, metrics }
+    }
+
     fn around_ca(&self, events: Arc<Events>, metrics: ca::Metrics) -> Around {
         let (world, state) = (self.world.clone(), self.push.clone());
         Around { world, state, events, metrics, pace: Pace::default() }
@@ -99,6 +112,8 @@ pub struct Metrics {
     pub drain: drain::Metrics,
     /// Of evictions.
     pub eviction: eviction::Metrics,
+    /// Of proxies.
+    pub lost: lost::Metrics,
 }
 
 impl Metrics {
@@ -110,6 +125,7 @@ impl Metrics {
             scale: autoscaler::Metrics::register(registry),
             drain: drain::Metrics::register(registry),
             eviction: eviction::Metrics::register(registry),
+            lost: lost::Metrics::register(registry),
         }
     }
 }
@@ -155,6 +171,7 @@ pub async fn start(term: Term, parts: &mut JoinSet<&'static str>) -> Result<Plan
     parts.spawn(push::endpoint::claim(client.clone(), args.namespace, args.pod_ip, ports, world.clone()));
     parts.spawn(ca::publish(client.clone(), registry.clone(), keeper.bundle()));
     parts.spawn(ca::keep(keeper, plane.around_ca(events.clone(), metrics.ca)));
+    parts.spawn(lost::run(plane.search(&client, &registry, metrics.lost, events.clone())));
     let scaler = Autoscaler {
         client,
         events,
