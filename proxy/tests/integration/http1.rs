@@ -175,6 +175,17 @@ async fn a_head_that_comes_too_slowly_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_nothing_of_its_answer_is_given_up() {
+    let generous = Target::http(|_| async { http::Response::new(vec![0; 1 << 24].into()) }).await;
+    let (proxy, port) = before(&generous).await;
+    let mut socket = TcpStream::connect(local(port)).await.unwrap();
+    say(&mut socket, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    until("it is under way", || in_flight(&proxy) == 1).await;
+    until("nothing is in flight", || in_flight(&proxy) == 0).await;
+    assert_eq!(proxy.metrics.listener("web").errors(Reason::ClientClosed), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_was_sent_in_vain_is_sent_again_where_that_is_safe() {
     // Answers one request on each connection and closes it when the next has come.
     let forgetful = Target::tcp(|mut socket| async move {

@@ -88,3 +88,28 @@ async fn requests_that_two_readers_could_read_differently_are_refused() {
     until("each is counted", || metrics.errors(Reason::BadRequest) == 8).await;
     assert_eq!((metrics.errors(Reason::UriTooLong), metrics.errors(Reason::HeadTooLarge)), (2, 1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn garbage_is_refused_or_ended_and_reaches_nobody() {
+    let echo = Target::echo().await;
+    let port = free_port();
+    let _proxy = serve(&forwarding(port, &[target("t", echo.port)])).await;
+    let mut rng = fastrand::Rng::with_seed(3);
+    let garbage = (0..300).map(|number| {
+        let begin = ["", "GET ", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: "][number % 4];
+        let length = rng.usize(..5_000);
+        // The last is no legal field, whatever comes before.
+        [
+            begin.as_bytes(),
+            &std::iter::repeat_with(|| rng.u8(..)).take(length).collect::<Vec<_>>(),
+            b"\0\r\n\r\n",
+        ]
+        .concat()
+    });
+    let answers = futures::future::join_all(garbage.map(|bytes| raw(local(port), bytes))).await;
+    for answer in answers {
+        assert!(answer.starts_with("HTTP/1.1 4") || answer.starts_with("HTTP/1.1 5"), "{answer:?}");
+    }
+    assert_eq!(echo.served(), 0);
+    assert_eq!(send(local(port), Request::get("/").body("").unwrap()).await.status, 200);
+}
