@@ -2,11 +2,12 @@
 //!
 //! One task for each (target, address, check), however many groups share it; a semaphore bounds how many ask at once.
 //! A new target is asked at once, and each second until it first passes, but its failures count only at the check's
-//! interval: it may just be starting. Later checks come at the interval, from a random point on, so that those of many
-//! targets spread over time.
+//! interval: it may just be starting. Where thousands are new they take turns, so that checking them does not hold up
+//! requests. Later checks come at the interval, from a random point on, so that those of many targets spread over time.
 
 pub mod probe;
 pub mod state;
+mod turns;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -18,13 +19,14 @@ use evenkeel_proxy_api::snapshot::HealthCheck;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::apply::Core;
 use crate::cells::Verdict;
 use crate::group::{Endpoint, Group};
 use probe::Probe;
 use state::{Failure, State};
+use turns::Turns;
 
 /// So many checks at once: 1,000 targets that do not answer within 2 s still leave room for those that do.
 const MAX_CONCURRENT: usize = 512;
@@ -36,11 +38,12 @@ const EAGER_CHECKS: u32 = 60;
 /// Checks the targets of whatever is in force. Ends never.
 pub async fn run(core: Arc<Core>, probe: impl Probe, mut rng: fastrand::Rng) {
     let mut applied = core.applied();
+    let permits = Arc::new(Semaphore::new(MAX_CONCURRENT));
     let mut checker =
-        Checker { probe, tasks: HashMap::new(), permits: Arc::new(Semaphore::new(MAX_CONCURRENT)) };
+        Checker { probe, tasks: HashMap::new(), permits, turns: Turns::beginning(Instant::now()) };
     loop {
         applied.borrow_and_update();
-        checker.reconcile(&core.groups(), &mut rng);
+        checker.reconcile(&core.groups(), Instant::now(), &mut rng);
         if applied.changed().await.is_err() {
             return;
         }
@@ -51,6 +54,8 @@ struct Checker<P> {
     probe: P,
     tasks: HashMap<Key, Task>,
     permits: Arc<Semaphore>,
+    /// Of targets that are new.
+    turns: Turns,
 }
 
 /// What is checked.
@@ -63,6 +68,13 @@ struct Key {
 
 /// Whoever wants to know.
 type Subscribers = Vec<(Arc<Group>, Arc<Endpoint>)>;
+
+/// A check that is to go on.
+struct Wanted {
+    subscribers: Subscribers,
+    /// How many targets come before this one in the group where these are the fewest.
+    rank: usize,
+}
 
 struct Task {
     shared: Arc<Shared>,
@@ -84,22 +96,26 @@ struct Shared {
 
 impl<P: Probe> Checker<P> {
     /// Starts what is new, stops what is gone, and tells everyone in between what is known already.
-    fn reconcile(&mut self, groups: &[Arc<Group>], rng: &mut fastrand::Rng) {
+    fn reconcile(&mut self, groups: &[Arc<Group>], now: Instant, rng: &mut fastrand::Rng) {
         let mut wanted = wanted(groups);
         self.tasks.retain(|key, task| match wanted.remove(key) {
-            Some(subscribers) => {
+            Some(Wanted { subscribers, .. }) => {
                 task.shared.subscribe(subscribers);
                 true
             }
             None => false,
         });
-        for (key, subscribers) in wanted {
-            let task = self.start(key.clone(), subscribers, rng);
+        let mut new: Vec<_> = wanted.into_iter().collect();
+        // The first targets of every group before the second ones: no group waits for a large one.
+        new.sort_unstable_by_key(|(_, wanted)| wanted.rank);
+        for (key, Wanted { subscribers, .. }) in new {
+            let wait = self.turns.wait(now);
+            let task = self.start(key.clone(), subscribers, wait, rng);
             self.tasks.insert(key, task);
         }
     }
 
-    fn start(&self, key: Key, subscribers: Subscribers, rng: &mut fastrand::Rng) -> Task {
+    fn start(&self, key: Key, subscribers: Subscribers, wait: Duration, rng: &mut fastrand::Rng) -> Task {
         // After a change of the check a target goes on from the health it has.
         let health = subscribers.first().map(|(_, endpoint)| endpoint.cell.health()).unwrap_or_default();
         let verdict = subscribers.first().map(|(_, endpoint)| endpoint.cell.verdict()).unwrap_or_default();
@@ -111,23 +127,31 @@ impl<P: Probe> Checker<P> {
         shared.subscribe(subscribers);
         let checks =
             check_for_ever(Arc::clone(&shared), self.probe.clone(), Arc::clone(&self.permits), rng.fork());
+        let checks = async move {
+            if !wait.is_zero() {
+                sleep(wait).await;
+            }
+            checks.await;
+        };
         Task { shared, handle: tokio::spawn(checks).abort_handle() }
     }
 }
 
 /// Every target in service and who wants to know of it. One that drains needs no checks.
-fn wanted(groups: &[Arc<Group>]) -> HashMap<Key, Subscribers> {
-    let mut wanted: HashMap<Key, Subscribers> = HashMap::new();
+fn wanted(groups: &[Arc<Group>]) -> HashMap<Key, Wanted> {
+    let mut wanted: HashMap<Key, Wanted> = HashMap::new();
     for group in groups {
         let check = Arc::new(group.settings().health_check);
-        for endpoint in group.current_endpoints() {
+        for (rank, endpoint) in group.current_endpoints().into_iter().enumerate() {
             if endpoint.target.drain.is_some() {
                 continue;
             }
             let address =
                 SocketAddr::new(endpoint.target.address, check.port.unwrap_or(endpoint.target.port));
             let key = Key { id: endpoint.target.id.clone(), address, check: Arc::clone(&check) };
-            wanted.entry(key).or_default().push((Arc::clone(group), endpoint));
+            let known = wanted.entry(key).or_insert_with(|| Wanted { subscribers: Vec::new(), rank });
+            known.rank = known.rank.min(rank);
+            known.subscribers.push((Arc::clone(group), endpoint));
         }
     }
     wanted

@@ -212,9 +212,8 @@ async fn checks_of_many_targets_spread_over_the_interval() {
     let ports: Vec<u16> = (1..=1_000).collect();
     let scene = Scene::new(&[("api", &ports)]);
     let start = Instant::now();
-    pass(MOMENT).await;
-    assert_eq!(scene.health("api"), vec![Health::Healthy; 1_000]);
     pass(Duration::from_secs(10)).await;
+    assert_eq!(scene.health("api"), vec![Health::Healthy; 1_000]);
     let mut seconds = [0; 5];
     for (_, asked) in scene.network.asked.lock().iter() {
         let after = asked.duration_since(start).as_secs() as usize;
@@ -235,4 +234,16 @@ async fn a_thousand_silent_targets_do_not_keep_others_waiting_longer_than_an_int
     scene.apply(&[("api", &ports)]);
     pass(Duration::from_secs(5)).await;
     assert_eq!(scene.health("api").iter().filter(|health| **health == Health::Healthy).count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_small_group_does_not_wait_for_a_large_one() {
+    let ports: Vec<u16> = (11..=1_010).collect();
+    let scene = Scene::new(&[("large", &ports), ("small", &[1, 2, 3])]);
+    pass(MOMENT).await;
+    assert_eq!(scene.health("small"), [Health::Healthy; 3]);
+    let healthy = |health: &Health| *health == Health::Healthy;
+    assert!(scene.health("large").into_iter().filter(healthy).count() < 300);
+    pass(Duration::from_millis(310)).await;
+    assert!(scene.health("large").iter().all(healthy));
 }
