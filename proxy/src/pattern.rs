@@ -29,6 +29,15 @@ enum Shape {
     Middles { start: Literal, middles: Box<[Literal]>, end: Literal },
 }
 
+/// What every text that fits a pattern begins with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    /// Up to the first place where such texts differ. Lower case where case does not matter.
+    pub(crate) bytes: Box<[u8]>,
+    /// They do not differ anywhere.
+    pub(crate) is_all: bool,
+}
+
 /// A text in which `None` stands for any byte. Lower case where case does not matter.
 type Literal = Box<[Option<u8>]>;
 
@@ -62,6 +71,17 @@ impl Pattern {
                 self.between(start, end, text).is_some_and(|between| self.in_order(middles, between))
             }
         }
+    }
+
+    /// What every text that fits begins with.
+    pub(crate) fn start(&self) -> Start {
+        let (literal, ends) = match &self.shape {
+            Shape::Whole(literal) => (literal, true),
+            Shape::Ends { start, .. } | Shape::Middles { start, .. } => (start, false),
+        };
+        let bytes: Box<[u8]> = literal.iter().map_while(|byte| *byte).collect();
+        let is_all = ends && bytes.len() == literal.len();
+        Start { bytes, is_all }
     }
 
     /// What is left between start and end, if the text has both.
@@ -167,6 +187,21 @@ mod tests {
         let pattern = Pattern::new("*.Example.COM", Case::Insensitive);
         assert!(pattern.matches(b"SHOP.example.com"));
         assert!(!Pattern::new("/Api", Case::Sensitive).matches(b"/api"));
+    }
+
+    #[test]
+    fn what_texts_begin_with_is_known_up_to_the_first_star_or_question_mark() {
+        for (pattern, bytes, is_all) in [
+            ("", "", true),
+            ("/Api", "/api", true),
+            ("/api/*", "/api/", false),
+            ("/v?/x", "/v", false),
+            ("*.jpg", "", false),
+            (r"/a\*b*c*d", "/a*b", false),
+        ] {
+            let start = Start { bytes: bytes.as_bytes().into(), is_all };
+            assert_eq!(Pattern::new(pattern, Case::Insensitive).start(), start, "{pattern}");
+        }
     }
 
     #[test]

@@ -8,6 +8,18 @@ use crate::pattern::{Case, Pattern};
 use crate::request::{RequestView, split_authority};
 use crate::table::Listener;
 
+mod index;
+
+use index::Index;
+
+/// The rules of a listener.
+#[derive(Debug)]
+pub struct Rules {
+    /// Lowest priority first.
+    rules: Box<[Rule]>,
+    index: Index,
+}
+
 /// A rule, ready for use.
 #[derive(Clone, Debug)]
 pub struct Rule {
@@ -35,13 +47,34 @@ pub struct Route<'t> {
 /// Finds what to do with a request.
 #[inline]
 pub fn route<'t>(listener: &'t Listener, request: &impl RequestView) -> Route<'t> {
-    match listener.rules.iter().find(|rule| rule.matches(request)) {
+    match listener.rules.find(request) {
         Some(rule) => {
             Route { action: &rule.action, priority: Some(rule.priority), body_bytes: rule.body_bytes }
         }
         None => {
             Route { action: &listener.default_action, priority: None, body_bytes: listener.limits.body_bytes }
         }
+    }
+}
+
+impl Rules {
+    /// These, lowest priority first.
+    pub fn new(rules: Box<[Rule]>) -> Self {
+        Self { index: Index::new(&rules), rules }
+    }
+
+    /// Lowest priority first.
+    pub fn iter(&self) -> impl Iterator<Item = &Rule> {
+        self.rules.iter()
+    }
+
+    /// The first that matches.
+    #[inline]
+    fn find(&self, request: &impl RequestView) -> Option<&Rule> {
+        let rule = |place: u32| self.rules.get(place as usize);
+        let place =
+            self.index.find(request, |place| rule(place).is_some_and(|rule| rule.matches(request)))?;
+        rule(place)
     }
 }
 

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 
 use crate::action::{Action, Forward};
 use crate::group::Group;
-use crate::route::Rule;
+use crate::route::{Rule, Rules};
 
 /// The listeners of one version.
 #[derive(Debug, Default)]
@@ -36,8 +36,8 @@ pub struct Listener {
     pub idle_timeout: Duration,
     /// What it takes at most.
     pub limits: Limits,
-    /// Lowest priority first.
-    pub rules: Box<[Rule]>,
+    /// What is done with which requests.
+    pub rules: Rules,
     /// What to do when no rule matches.
     pub default_action: Action,
     allowed_sources: Box<[IpNet]>,
@@ -145,7 +145,7 @@ impl Builder<'_> {
             protocol: *protocol,
             idle_timeout: *idle_timeout,
             limits: *limits,
-            rules: rules.collect::<Result<_, String>>()?,
+            rules: Rules::new(rules.collect::<Result<_, String>>()?),
             default_action: self
                 .action(default_action)
                 .map_err(|reason| format!("defaultAction: {reason}"))?,
@@ -198,7 +198,7 @@ mod tests {
                 protocol: ListenerProtocol::Http,
                 idle_timeout: Duration::from_secs(60),
                 limits: Limits::default(),
-                rules: rules.into(),
+                rules: Rules::new(rules.into()),
                 default_action,
                 allowed_sources: Box::default(),
                 source: source.unwrap(),
