@@ -88,8 +88,8 @@ impl HttpCarrier {
         let Opened { socket, begun, h2 } = opened;
         let listening = port.listening();
         let idle = listening.table.idle_timeout;
-        let stream: Stream =
-            Box::new(ClientStream::new(socket, connection.clone(), listening.metrics.clone()).after(begun));
+        let stream = ClientStream::new(socket, connection.clone(), listening.metrics.clone()).after(begun);
+        let stream: Stream = Box::new(if h2 { stream.gathering() } else { stream });
         let app = Arc::new(App {
             proxy: self.proxy.clone(),
             access_log: self.access_log.clone(),

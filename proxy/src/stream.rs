@@ -95,12 +95,24 @@ pub struct Opened {
     pub h2: bool,
 }
 
+/// Whether a flush waits for what others have to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gathers {
+    /// It does not.
+    Never,
+    /// The next one will.
+    Next,
+    /// One does, until whoever flushed is run again, or has been for long: the socket takes no more.
+    Now,
+}
+
 /// A client's connection.
 #[derive(Debug)]
 pub struct ClientStream {
     io: BufWriter<TcpStream>,
     /// What comes before the bytes that are still to be read.
     begun: Bytes,
+    gathers: Gathers,
     connection: Arc<Connection>,
     metrics: Arc<ListenerMetrics>,
 }
@@ -109,13 +121,28 @@ impl ClientStream {
     /// Over this socket.
     pub fn new(socket: TcpStream, connection: Arc<Connection>, metrics: Arc<ListenerMetrics>) -> Self {
         let io = BufWriter::with_capacity(WRITE_BUFFER, socket);
-        Self { io, begun: Bytes::new(), connection, metrics }
+        Self { io, begun: Bytes::new(), gathers: Gathers::Never, connection, metrics }
+    }
+
+    /// The same, where a flush waits until every task that could run has run: what many streams of a connection have to say
+    /// in that time leaves in one packet. For who reads again after each flush, as h2 does.
+    #[must_use]
+    pub fn gathering(self) -> Self {
+        Self { gathers: Gathers::Next, ..self }
     }
 
     /// The same, from which these bytes, which were read and counted already, are read first.
     #[must_use]
     pub fn after(self, begun: Vec<u8>) -> Self {
         Self { begun: begun.into(), ..self }
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.io).poll_flush(cx);
+        if self.gathers != Gathers::Never {
+            self.gathers = if flushed.is_ready() { Gathers::Next } else { Gathers::Now };
+        }
+        flushed
     }
 
     fn count_sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -135,7 +162,7 @@ impl AsyncRead for ClientStream {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         if !self.io.buffer().is_empty()
-            && let Poll::Ready(Err(error)) = Pin::new(&mut self.io).poll_flush(cx)
+            && let Poll::Ready(Err(error)) = self.poll_send(cx)
         {
             return Poll::Ready(Err(error));
         }
@@ -173,7 +200,13 @@ impl AsyncWrite for ClientStream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        if self.gathers == Gathers::Next && !self.io.buffer().is_empty() {
+            self.gathers = Gathers::Now;
+            // Behind all others that can run: then it reads, and what was gathered is sent.
+            cx.waker().wake_by_ref();
+            return Poll::Ready(Ok(()));
+        }
+        self.poll_send(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -220,9 +253,64 @@ impl GetSocketDigest for ClientStream {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use futures::task::{ArcWake, waker_ref};
+    use tokio::net::TcpListener;
     use tokio::time::Instant;
 
     use super::*;
+    use crate::metrics::Metrics;
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl ArcWake for Woken {
+        fn wake_by_ref(woken: &Arc<Self>) {
+            woken.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    async fn gathering() -> (ClientStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (far, near) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+        let (near, client) = near.unwrap();
+        near.writable().await.unwrap();
+        let connection = Arc::new(Connection::new(client, 80));
+        let metrics = Arc::new(Metrics::default().listener("http"));
+        (ClientStream::new(near, connection, metrics).gathering(), far.unwrap())
+    }
+
+    #[tokio::test]
+    async fn what_is_said_until_the_next_read_leaves_at_once() {
+        let (mut stream, far) = gathering().await;
+        let woken = Arc::new(Woken::default());
+        let waker = waker_ref(&woken);
+        let mut cx = Context::from_waker(&waker);
+        assert!(Pin::new(&mut stream).poll_write(&mut cx, b"one, ").is_ready());
+        assert!(Pin::new(&mut stream).poll_flush(&mut cx).is_ready());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1, "it is run again");
+        assert!(Pin::new(&mut stream).poll_write(&mut cx, b"two").is_ready());
+        let mut nothing = [0; 1];
+        assert!(Pin::new(&mut stream).poll_read(&mut cx, &mut ReadBuf::new(&mut nothing)).is_pending());
+        far.readable().await.unwrap();
+        let mut heard = [0; 16];
+        let length = far.try_read(&mut heard).unwrap();
+        assert_eq!(&heard[..length], b"one, two");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_reads_nothing_is_waited_for() {
+        let (mut stream, _far) = gathering().await;
+        let woken = Arc::new(Woken::default());
+        let waker = waker_ref(&woken);
+        let mut cx = Context::from_waker(&waker);
+        while Pin::new(&mut stream).poll_write(&mut cx, &[0; 1_000]).is_ready() {}
+        let mut nothing = [0; 1];
+        assert!(Pin::new(&mut stream).poll_read(&mut cx, &mut ReadBuf::new(&mut nothing)).is_pending());
+        assert!(Pin::new(&mut stream).poll_flush(&mut cx).is_pending());
+        assert_eq!(woken.0.load(Ordering::Relaxed), 0, "it is not run again and again");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_connection_is_silent_when_nothing_passed_for_the_whole_time() {
