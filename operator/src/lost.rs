@@ -28,7 +28,7 @@ use crate::events::Events;
 use crate::load_balancer::validate::ADMIN_PORT;
 use crate::registry::{Registry, ValidLoadBalancer};
 use crate::reports::Reports;
-use crate::targets::condition;
+use crate::targets::{condition, merged_condition};
 use crate::world::World;
 
 pub use metrics::Metrics;
@@ -143,17 +143,9 @@ impl Found {
 
 /// If the pod is another one by now, its UID makes this fail.
 fn not_ready(uid: &str, time: Timestamp) -> Value {
-    let time = Timestamp::from_second(time.as_second()).unwrap_or(time).to_string();
-    json!({
-        "metadata": {"uid": uid},
-        "status": {"conditions": [{
-            "type": "Ready",
-            "status": "False",
-            "reason": "ProxyLost",
-            "message": "it neither reports to the operator nor answers it",
-            "lastTransitionTime": time,
-        }]},
-    })
+    let message = "it neither reports to the operator nor answers it";
+    let condition = merged_condition("Ready", "False", "ProxyLost", message, time);
+    json!({"metadata": {"uid": uid}, "status": {"conditions": [condition]}})
 }
 
 async fn is_there(address: SocketAddr) -> bool {

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use evenkeel_proxy_api::snapshot::Target;
 use futures::Stream;
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 use parking_lot::RwLock;
+use serde_json::{Value, json};
 
 use crate::changes::Changes;
 use crate::registry::{ObjectKey, Port, TargetSource, ValidTargetGroup};
@@ -129,6 +131,12 @@ pub fn containers_ready(pod: &Pod) -> bool {
 /// One of a pod's conditions.
 pub fn condition<'a>(pod: &'a Pod, kind: &str) -> Option<&'a k8s_openapi::api::core::v1::PodCondition> {
     pod.status.as_ref()?.conditions.iter().flatten().find(|condition| condition.type_ == kind)
+}
+
+/// A condition as it is merged into those of a pod.
+pub fn merged_condition(kind: &str, status: &str, reason: &str, message: &str, time: Timestamp) -> Value {
+    let time = Timestamp::from_second(time.as_second()).unwrap_or(time).to_string();
+    json!({"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": time})
 }
 
 fn pod_port(pod: &Pod, port: &Port) -> Option<u16> {

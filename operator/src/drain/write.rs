@@ -15,7 +15,7 @@ use super::{DELETION_COST, LEAVES_FIRST};
 use crate::labels::{LOAD_BALANCED, SCALE_MANAGER};
 use crate::registry::ObjectKey;
 use crate::replica_service::build;
-use crate::targets::DRAINING;
+use crate::targets::{DRAINING, merged_condition};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -41,8 +41,8 @@ pub(super) async fn change_pod(
         Action::Drain(_) => json!({DRAINING: time.to_string()}),
         Action::Mark(_) => json!({DELETION_COST: LEAVES_FIRST}),
         Action::Release(_) => json!({DRAINING: null, DELETION_COST: null}),
-        Action::CloseGate(_) => return set_gate(&api, pod, SHUT, time).await,
-        Action::OpenGate(_) => return set_gate(&api, pod, OPEN, time).await,
+        Action::CloseGate(_) => return set_gate(&api, pod, shut(time)).await,
+        Action::OpenGate(_) => return set_gate(&api, pod, open(time)).await,
         Action::Scale(_) => return Ok(()),
     };
     let patch = json!({"metadata": {"uid": pod.uid, "annotations": annotations}});
@@ -50,31 +50,38 @@ pub(super) async fn change_pod(
     Ok(())
 }
 
-/// Status, reason and message of the gate's condition.
-type Position = (&'static str, &'static str, &'static str);
-
-const OPEN: Position = ("True", "Serving", "the load balancers let it serve, or none forwards to it");
-const SHUT: Position = ("False", "Drained", "nothing is in flight there any more; it is removed next");
-
-/// Other conditions belong to others: this one alone is merged into the list.
-async fn set_gate(api: &Api<Pod>, pod: &Replica, position: Position, time: Timestamp) -> Result<(), Error> {
-    let patch = Patch::Strategic(gate(pod, position, time));
-    timeout(REQUEST_TIMEOUT, api.patch_status(&pod.name, &manager(), &patch)).await??;
+/// Other conditions belong to others: these alone are merged into the list.
+async fn set_gate(api: &Api<Pod>, pod: &Replica, conditions: Vec<Value>) -> Result<(), Error> {
+    let patch = json!({"metadata": {"uid": pod.uid}, "status": {"conditions": conditions}});
+    timeout(REQUEST_TIMEOUT, api.patch_status(&pod.name, &manager(), &Patch::Strategic(patch))).await??;
     Ok(())
 }
 
-fn gate(pod: &Replica, (status, reason, message): Position, time: Timestamp) -> Value {
-    let time = Timestamp::from_second(time.as_second()).unwrap_or(time).to_string();
-    json!({
-        "metadata": {"uid": pod.uid},
-        "status": {"conditions": [{
-            "type": LOAD_BALANCED,
-            "status": status,
-            "reason": reason,
-            "message": message,
-            "lastTransitionTime": time,
-        }]},
-    })
+fn open(time: Timestamp) -> Vec<Value> {
+    vec![merged_condition(
+        LOAD_BALANCED,
+        "True",
+        "Serving",
+        "the load balancers let it serve, or none forwards to it",
+        time,
+    )]
+}
+
+/// A kubelet that sees the gate shut makes the pod unready, after a second or two: it waits for its next look at all
+/// containers. That is not waited for. Reason and message are its own (src: `GeneratePodReadyCondition` in
+/// `pkg/kubelet/status/generate.go`): it finds nothing to change.
+fn shut(time: Timestamp) -> Vec<Value> {
+    let unready = format!("the status of pod readiness gate \"{LOAD_BALANCED}\" is not \"True\", but False");
+    vec![
+        merged_condition(
+            LOAD_BALANCED,
+            "False",
+            "Drained",
+            "nothing is in flight there any more; it is removed next",
+            time,
+        ),
+        merged_condition("Ready", "False", "ReadinessGatesNotReady", &unready, time),
+    ]
 }
 
 /// Tells a Deployment how many replicas to run. That number belongs to its own field manager from the beginning. If the

@@ -198,7 +198,12 @@ async fn a_replica_to_which_nobody_forwards_drains_in_steps_that_each_show_befor
     fixture.writers.replicas.apply_watcher_event(&Event::Apply(pod("a", &marked(), "3")));
     assert_eq!(fixture.told(), ["DrainBegun", "Drained"]);
     fixture.drain.step(&mut memory).await;
-    let gate = fixture.log.lock()[0].body["status"]["conditions"][0].clone();
+    let [gate, ready] = [0, 1].map(|index| fixture.log.lock()[0].body["status"]["conditions"][index].clone());
+    assert_eq!(
+        (&ready["type"], &ready["status"]),
+        (&json!("Ready"), &json!("False")),
+        "no kubelet is waited for"
+    );
     assert_eq!((&gate["type"], &gate["status"]), (&json!(LOAD_BALANCED), &json!("False")));
     assert_eq!(asked(&fixture.log), ["PATCH /api/v1/namespaces/default/pods/a/status"]);
 
