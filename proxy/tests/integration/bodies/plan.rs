@@ -70,6 +70,8 @@ impl Plan {
             }
             _ => {}
         }
+        // Who answers before it breaks has not broken the exchange.
+        let eager = eager && !matches!(answer.breaks, Break::Hearing(_));
         Self { seed, method, request, answer, eager }
     }
 
