@@ -136,11 +136,13 @@ mod tests {
 
     use super::*;
 
-    /// The messages that the fuzzer begins with, and those that were of interest.
+    /// What the fuzzer begins with: messages by name, and what it has found to reach more than those.
     fn kept(target: &str) -> Vec<Vec<u8>> {
-        let directory = format!("{}/../fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
-        let mut files: Vec<_> =
-            std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().path()).collect();
+        let named = format!("{}/../fuzz/corpus/{target}", env!("CARGO_MANIFEST_DIR"));
+        let found = format!("{named}/found");
+        let files = [named, found].map(|directory| std::fs::read_dir(directory).unwrap());
+        let files = files.into_iter().flatten().map(|file| file.unwrap().path());
+        let mut files: Vec<_> = files.filter(|path| path.is_file()).collect();
         files.sort();
         files.iter().map(|file| std::fs::read(file).unwrap()).collect()
     }
