@@ -1,6 +1,7 @@
 //! Which rules may match a request at all, so that not every rule is tried: by its host and by the first segment of its
 //! path, which are what rules differ in. What remains is tried in the order of priorities, as without an index.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::{Condition, Rule};
@@ -54,9 +55,9 @@ impl Index {
         if self.hosts.is_empty() {
             return least([of_segment, of_any, &[], &[]], matches);
         }
-        let host = split_authority(request.authority()).0.to_ascii_lowercase();
+        let host = lower_case(split_authority(request.authority()).0.as_bytes());
         let [of_host_and_segment, of_host] =
-            self.hosts.get(host.as_bytes()).map_or([&[][..]; 2], |segments| segments.places(segment));
+            self.hosts.get(&*host).map_or([&[][..]; 2], |segments| segments.places(segment));
         least([of_segment, of_any, of_host_and_segment, of_host], matches)
     }
 }
@@ -93,6 +94,12 @@ fn least(mut lists: [&[u32]; 4], matches: impl Fn(u32) -> bool) -> Option<u32> {
             }
         }
     }
+}
+
+/// Nearly every client sends a host in lower case: then nothing is copied.
+fn lower_case(host: &[u8]) -> Cow<'_, [u8]> {
+    let is_lower = !host.iter().any(u8::is_ascii_uppercase);
+    if is_lower { Cow::Borrowed(host) } else { Cow::Owned(host.to_ascii_lowercase()) }
 }
 
 /// The bytes up to the second slash: `/api` of `/api/v1`.
