@@ -124,7 +124,7 @@ pub const CASES: &[Case] = &[
     })
     .alone(),
     safe("metrics-api-gone", |stage, steady| metrics_api_gone(stage, steady).boxed_local()).alone(),
-    safe("flood-of-changes", |stage, _| flood_of_changes(stage).boxed_local()),
+    safe("flood-of-changes", |stage, _| flood_of_changes(stage).boxed_local()).alone(),
     safe("node-drained", |stage, _| node_drained(stage).boxed_local()).alone(),
     lossy("node-cut-off", |stage, steady| node_cut_off(stage, steady).boxed_local()).alone(),
     lossy("node-killed", |stage, steady| node_killed(stage, steady).boxed_local()).alone(),
