@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use evenkeel_proxy_api::delta::updates;
 use evenkeel_proxy_api::proto::push_server::{Push, PushServer};
 use evenkeel_proxy_api::report::{Ack, Rejection, ResourceKind};
-use evenkeel_proxy_api::snapshot::{Snapshot, Version};
+use evenkeel_proxy_api::snapshot::{Snapshot, Target, Version};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -182,6 +182,37 @@ async fn what_is_pushed_is_applied_and_acknowledged_and_reports_follow() {
     let second = snapshot(2, HTTP);
     stream.send(Some(&first), &second);
     assert_eq!(stream.ack().await.version, second.version);
+}
+
+#[tokio::test]
+async fn the_beginning_of_a_drain_is_reported_before_the_next_version_is_looked_at() {
+    let mut scene = Scene::new().await;
+    let (mut stream, _) = scene.stream().await;
+    let mut versions = vec![snapshot(1, HTTP)];
+    for counter in 2..=4 {
+        let mut next = snapshot(counter, HTTP);
+        let targets = &mut next.target_groups.get_mut("api").unwrap().targets;
+        let template = targets[0].clone();
+        let drains = |n: u64| Target {
+            id: format!("d{n}"),
+            drain: Some(Duration::from_secs(300)),
+            ..template.clone()
+        };
+        targets.extend((2..=counter).map(drains));
+        versions.push(next);
+    }
+    stream.send(None, &versions[0]);
+    stream.ack().await;
+    for pair in versions.windows(2) {
+        stream.send(Some(&pair[0]), &pair[1]);
+    }
+    for version in &versions[1..] {
+        assert_eq!(stream.ack().await.version, version.version);
+        let FromProxy::Report(report) = stream.next().await else {
+            panic!("no report of {:?}", version.version)
+        };
+        assert_eq!(report.version, version.version);
+    }
 }
 
 #[tokio::test]
