@@ -21,6 +21,7 @@ mod exchange;
 mod forward;
 mod message;
 mod order;
+mod pipe;
 mod reply;
 mod session;
 mod timer;

@@ -9,6 +9,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::buffer::Buffer;
+use super::pipe::Pipe;
 use crate::metrics::ListenerMetrics;
 use crate::stream::Connection;
 
@@ -45,6 +46,26 @@ impl Client {
     #[inline]
     pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.socket).poll_write(cx, bytes))?;
+        self.connection.count_sent(written, &self.metrics);
+        Poll::Ready(Ok(written))
+    }
+
+    /// As [`Self::poll_read`], into this pipe: up to `most`.
+    pub(super) fn poll_fill(
+        &mut self,
+        pipe: &mut Pipe,
+        most: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        let read = ready!(pipe.poll_fill(&self.socket, most, cx))?;
+        self.ended = read == 0;
+        self.connection.count_received(read, &self.metrics);
+        Poll::Ready(Ok(read))
+    }
+
+    /// Writes some of what is in this pipe.
+    pub(super) fn poll_drain(&mut self, pipe: &mut Pipe, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let written = ready!(pipe.poll_drain(&self.socket, cx))?;
         self.connection.count_sent(written, &self.metrics);
         Poll::Ready(Ok(written))
     }

@@ -19,6 +19,7 @@ mod hanging;
 mod harness;
 mod http1;
 mod hygiene;
+mod large;
 mod limits;
 mod listeners;
 mod process;

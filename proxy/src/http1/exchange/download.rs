@@ -8,6 +8,7 @@ use crate::errors::Reason;
 use crate::http1::buffer::{Buffer, Scratch};
 use crate::http1::client::Client;
 use crate::http1::message::{Asked, Body, Fields, Framing, HeadScan, ResponseHead, Version, rewrite};
+use crate::http1::pipe::{Bypass, Pipe};
 use crate::record::Record;
 
 /// The beginning of a body leaves in one packet with the head, if both are not longer.
@@ -38,6 +39,8 @@ pub(in crate::http1) struct Download {
     ready: usize,
     /// The bytes behind those are passed over.
     gap: usize,
+    /// For the middle of a large body.
+    bypass: Bypass,
     /// A head has come.
     begun: bool,
     /// The client has got a part of the last head.
@@ -69,6 +72,7 @@ impl Download {
             state: State::Head(HeadScan::response()),
             ready: 0,
             gap: 0,
+            bypass: Bypass::default(),
             begun: false,
             told: false,
             keeps: Keeps::default(),
@@ -91,7 +95,7 @@ impl Download {
 
     /// Whether the client is the one that is waited for.
     pub(super) fn is_blocked(&self) -> bool {
-        !self.reply.unsent().is_empty() || self.ready > 0
+        !self.reply.unsent().is_empty() || self.ready > 0 || !self.bypass.is_empty()
     }
 
     /// Whether a part of the answer has come: a whole head, be it an informational one.
@@ -148,7 +152,7 @@ impl Download {
                 client.poll_finish(cx);
                 Poll::Ready(Ok(()))
             } else {
-                self.poll_receive(target, cx)
+                self.poll_receive(target, record, cx)
             };
             match step {
                 Poll::Ready(Ok(())) => moved = true,
@@ -229,6 +233,9 @@ impl Download {
     }
 
     fn poll_send(&mut self, client: &mut Client, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+        if let Some(pipe) = self.bypass.loaded() {
+            return client.poll_drain(pipe, cx).map_ok(drop).map_err(|_| Reason::ClientClosed);
+        }
         let reply = self.reply.unsent();
         let from_target = reply.is_empty();
         let bytes =
@@ -251,17 +258,39 @@ impl Download {
         }
     }
 
-    fn poll_receive(&mut self, target: &mut TcpStream, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
+    fn poll_receive(
+        &mut self,
+        target: &mut TcpStream,
+        record: &mut Record,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Reason>> {
         if self.answer.is_full() {
             return Poll::Ready(Err(Reason::BadResponse));
         }
-        self.answer.widen();
-        match self.answer.poll_fill(target, cx) {
+        let received = if let Some((pipe, body, most)) = self.unseen() {
+            pipe.poll_fill(target, most, cx).map_ok(|count| {
+                body.pass_unseen(count);
+                record.sent_bytes += count as u64;
+                count
+            })
+        } else {
+            self.answer.widen();
+            self.answer.poll_fill(target, cx)
+        };
+        match received {
             Poll::Ready(Ok(0)) => Poll::Ready(self.end()),
             Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
             Poll::Ready(Err(_)) => Poll::Ready(Err(Reason::TargetClosed)),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// The way of the middle of a large body, the body, and how much of it may go there.
+    fn unseen(&mut self) -> Option<(&mut Pipe, &mut Body, u64)> {
+        let State::Body { body, .. } = &mut self.state else { return None };
+        let most = body.unseen().filter(|_| self.answer.is_empty())?;
+        self.answer.release();
+        Some((self.bypass.pipe()?, body, most))
     }
 
     /// The target has said everything.

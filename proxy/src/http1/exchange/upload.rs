@@ -1,7 +1,7 @@
 //! The way up: the request's head and body, or what the client says in a tunnel.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
@@ -12,6 +12,7 @@ use crate::errors::Reason;
 use crate::http1::buffer::Scratch;
 use crate::http1::client::Client;
 use crate::http1::message::{Body, Framing, Refusal};
+use crate::http1::pipe::{Bypass, Pipe};
 use crate::record::Record;
 use crate::retry::{self, MAX_KEPT_BODY};
 
@@ -32,6 +33,8 @@ pub(in crate::http1) struct Upload {
     ready: usize,
     /// The bytes behind those are passed over.
     gap: usize,
+    /// For the middle of a large body.
+    bypass: Bypass,
     /// A part of the body was sent that is not kept.
     gone: bool,
     /// The target takes no more of it. It may still answer.
@@ -58,6 +61,7 @@ impl Upload {
             body: Body::new(framing),
             ready: 0,
             gap: 0,
+            bypass: Bypass::default(),
             gone: false,
             stopped: false,
             tunnel: Tunnel::No,
@@ -95,7 +99,7 @@ impl Upload {
 
     /// Whether the target is the one that is waited for.
     pub(super) fn is_blocked(&self) -> bool {
-        !self.kept.unsent().is_empty() || self.ready > 0
+        !self.kept.unsent().is_empty() || self.ready > 0 || !self.bypass.is_empty()
     }
 
     /// What the attempts so far have left of the body.
@@ -134,7 +138,7 @@ impl Upload {
                 let _ = Pin::new(&mut *target).poll_shutdown(cx);
                 Poll::Ready(Ok(()))
             } else {
-                self.poll_receive(client, cx)
+                self.poll_receive(client, record, cx)
             };
             match step {
                 Poll::Ready(Ok(())) => moved = true,
@@ -175,6 +179,11 @@ impl Upload {
         target: &mut TcpStream,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Reason>> {
+        if let Some(pipe) = self.bypass.loaded() {
+            let drained = ready!(pipe.poll_drain(target, cx));
+            self.stopped |= drained.is_err();
+            return Poll::Ready(Ok(()));
+        }
         let kept = self.kept.unsent();
         let from_client = kept.is_empty();
         let bytes =
@@ -196,13 +205,33 @@ impl Upload {
         }
     }
 
-    fn poll_receive(&mut self, client: &mut Client, cx: &mut Context<'_>) -> Poll<Result<(), Reason>> {
-        client.inbound.widen();
-        match client.poll_read(cx) {
-            Poll::Ready(Ok(0)) if self.body.end() => Poll::Ready(Ok(())),
-            Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(Reason::ClientClosed)),
-            Poll::Ready(Ok(_)) => Poll::Ready(Ok(())),
-            Poll::Pending => Poll::Pending,
-        }
+    fn poll_receive(
+        &mut self,
+        client: &mut Client,
+        record: &mut Record,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Reason>> {
+        let received = if let Some((pipe, body, most)) = self.unseen(client) {
+            let received = ready!(client.poll_fill(pipe, most, cx));
+            let count = *received.as_ref().unwrap_or(&0);
+            body.pass_unseen(count);
+            record.receive(count as u64)?;
+            received
+        } else {
+            client.inbound.widen();
+            ready!(client.poll_read(cx))
+        };
+        Poll::Ready(match received {
+            Ok(0) if self.body.end() => Ok(()),
+            Ok(0) | Err(_) => Err(Reason::ClientClosed),
+            Ok(_) => Ok(()),
+        })
+    }
+
+    /// The way of the middle of a large body, the body, and how much of it may go there.
+    fn unseen(&mut self, client: &mut Client) -> Option<(&mut Pipe, &mut Body, u64)> {
+        let most = self.body.unseen().filter(|_| self.gone && client.inbound.is_empty())?;
+        client.inbound.release();
+        Some((self.bypass.pipe()?, &mut self.body, most))
     }
 }

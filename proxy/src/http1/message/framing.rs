@@ -3,6 +3,9 @@
 use super::chunked::{Chunks, Keep};
 use super::refusal::Refusal;
 
+/// The end of a body is looked at: something may follow that does not belong to it.
+const SEEN: u64 = 256 * 1024;
+
 /// How a body is delimited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::http1) enum Framing {
@@ -85,11 +88,52 @@ impl Body {
         }
     }
 
+    /// So many of the next bytes need no looking at: they are content, and not the last of it.
+    pub(in crate::http1) fn unseen(&self) -> Option<u64> {
+        match self {
+            Self::Length(left) => left.checked_sub(SEEN).filter(|unseen| *unseen > 0),
+            Self::Done | Self::Chunked(_) | Self::UntilEnd => None,
+        }
+    }
+
+    /// So many of [`Self::unseen`] have passed.
+    pub(in crate::http1) fn pass_unseen(&mut self, count: usize) {
+        if let Self::Length(left) = self {
+            *left = left.saturating_sub(count as u64);
+        }
+    }
+
     /// The connection has ended. Whether the body has with it, as it should.
     pub(in crate::http1) fn end(&mut self) -> bool {
         if matches!(self, Self::UntilEnd) {
             *self = Self::Done;
         }
         self.is_done()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_middle_of_a_large_body_of_known_length_need_not_be_seen() {
+        let large = SEEN + 10;
+        for (framing, unseen) in [
+            (Framing::Length(large), Some(10)),
+            (Framing::Length(SEEN), None),
+            (Framing::Length(SEEN - 1), None),
+            (Framing::None, None),
+            (Framing::Chunked, None),
+            (Framing::UntilEnd, None),
+        ] {
+            assert_eq!(Body::new(framing).unseen(), unseen, "{framing:?}");
+        }
+        let mut body = Body::new(Framing::Length(large));
+        body.pass_unseen(10);
+        assert_eq!(body.unseen(), None);
+        let mut rest = vec![0; SEEN as usize + 1];
+        assert_eq!(body.pass(&mut rest).map(|passed| passed.taken as u64).ok(), Some(SEEN));
+        assert!(body.is_done());
     }
 }
