@@ -83,19 +83,24 @@ impl<D: Dial, L: Reconcile> Control<D, L> {
     /// Keeps a stream open. Ends never.
     pub async fn run(mut self, rng: fastrand::Rng) {
         let mut backoff = Backoff::new(rng);
+        let mut said = String::new();
         loop {
             self.told = false;
-            let ended = self.stream().await;
+            let reason = self.stream().await.to_string();
             self.metrics.control_connected.set(0);
             if self.told {
                 backoff.reset();
+                said.clear();
             }
-            let wait = backoff.wait();
-            tracing::warn!(
-                reason = %ended, retry_in_ms = wait.as_millis(),
-                "no stream to the operator: what is in force goes on, changes wait"
-            );
-            sleep(wait).await;
+            // Once for each reason, not with every attempt: an operator may be away for long.
+            if reason != said {
+                tracing::warn!(
+                    reason,
+                    "no stream to the operator, asking again at least every second: what is in force goes on, changes wait"
+                );
+                said = reason;
+            }
+            sleep(backoff.wait()).await;
         }
     }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(100);
-const LONGEST: Duration = Duration::from_secs(5);
+/// A new leader serves this much later than it could, at most.
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// Waits that grow.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ impl Backoff {
         Self { limit: FIRST, rng }
     }
 
-    /// The next wait: between half the limit and the limit, which doubles up to 5 s.
+    /// The next wait: between half the limit and the limit, which doubles up to 1 s.
     pub fn wait(&mut self) -> Duration {
         let wait = self.limit.mul_f64(0.5 + self.rng.f64() / 2.0);
         self.limit = (self.limit * 2).min(LONGEST);
@@ -36,9 +37,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_double_up_to_five_seconds_and_are_jittered() {
+    fn waits_double_up_to_a_second_and_are_jittered() {
         let mut backoff = Backoff::new(fastrand::Rng::with_seed(3));
-        for limit in [100, 200, 400, 800, 1_600, 3_200, 5_000, 5_000, 5_000] {
+        for limit in [100, 200, 400, 800, 1_000, 1_000, 1_000] {
             let wait = backoff.wait().as_millis();
             assert!((limit / 2..=limit).contains(&wait), "{wait} of {limit}");
         }
