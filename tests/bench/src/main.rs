@@ -12,6 +12,7 @@ mod apply;
 mod contenders;
 mod echo;
 mod figures;
+mod floods;
 mod latency;
 mod load;
 mod memory;
@@ -33,6 +34,9 @@ use crate::page::{Conditions, Section, goals, page};
 use crate::process::Cores;
 use crate::rows::ROWS;
 use crate::run::{Rounds, Run};
+
+/// What is measured besides the rows.
+const WHOLES: [&str; 4] = ["latency", "memory", "apply", "floods"];
 
 /// Measures proxies side by side.
 #[derive(Parser)]
@@ -79,20 +83,13 @@ async fn measure(args: Args, cores: Cores) -> Result<()> {
     for row in ROWS.iter().filter(|row| wanted(row.name)) {
         say(&mut sections, row.title.to_owned(), run.row(row).await?);
     }
-    if wanted("latency") {
-        let (rate, finding) = latency::measure(&mut run).await?;
-        let title = format!("Added latency at {rate:.0} requests a second, half of what Nginx does at most");
+    for name in WHOLES.into_iter().filter(|name| wanted(name)) {
+        let (title, finding) = whole(name, &mut run).await?;
         say(&mut sections, title, finding);
     }
-    if wanted("memory") {
-        say(&mut sections, "Memory".into(), memory::measure(&mut run).await?);
-    }
-    if wanted("apply") {
-        say(&mut sections, "A large snapshot while serving".into(), apply::measure(&mut run).await?);
-    }
     if sections.is_empty() {
-        let names: Vec<_> = ROWS.iter().map(|row| row.name).collect();
-        bail!("there is no such row; the rows are {}, latency, memory, apply", names.join(", "));
+        let names: Vec<_> = ROWS.iter().map(|row| row.name).chain(WHOLES).collect();
+        bail!("there is no such row; the rows are {}", names.join(", "));
     }
     let all: Vec<_> = sections.iter().flat_map(|section| &section.finding.goals).collect();
     println!("\n{}", goals(&all));
@@ -102,6 +99,22 @@ async fn measure(args: Args, cores: Cores) -> Result<()> {
         println!("written to docs/performance.md");
     }
     Ok(())
+}
+
+/// Measures what is no comparison of the cost of one load.
+async fn whole(name: &str, run: &mut Run) -> Result<(String, Finding)> {
+    Ok(match name {
+        "latency" => {
+            let (rate, finding) = latency::measure(run).await?;
+            (
+                format!("Added latency at {rate:.0} requests a second, half of what Nginx does at most"),
+                finding,
+            )
+        }
+        "memory" => ("Memory".into(), memory::measure(run).await?),
+        "apply" => ("A large snapshot while serving".into(), apply::measure(run).await?),
+        _ => ("Others during floods".into(), floods::measure(run).await?),
+    })
 }
 
 fn say(sections: &mut Vec<Section>, title: String, finding: Finding) {
