@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::control::{
     authority_rotated, component_hangs, leader_paused, metrics_api_gone, operator_dies,
-    operator_killed_in_a_drain, operators_away,
+    operator_killed_in_a_drain, operators_away, replica_deleted_without_operators,
 };
 use super::machine::{Signal, boot, heal, lose_power, partition, signal};
 use super::stage::{REPLICAS, Stage, uid};
@@ -116,6 +116,10 @@ pub const CASES: &[Case] = &[
     safe("leader-paused", |stage, steady| leader_paused(stage, steady).boxed_local()).alone(),
     safe("certificate-authority-rotated", |stage, _| authority_rotated(stage).boxed_local()).alone(),
     safe("operators-away", |stage, steady| operators_away(stage, steady).boxed_local()).alone(),
+    lossy("replica-deleted-without-operators", |stage, steady| {
+        replica_deleted_without_operators(stage, steady).boxed_local()
+    })
+    .alone(),
     safe("api-server-hangs", |stage, steady| component_hangs(stage, steady, "kube-apiserver").boxed_local())
         .alone(),
     safe("etcd-hangs", |stage, steady| component_hangs(stage, steady, "etcd").boxed_local()).alone(),

@@ -83,6 +83,22 @@ pub(super) async fn leader_paused(stage: &Stage<'_>, steady: &Steady) -> Result<
 }
 
 pub(super) async fn operators_away(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
+    without_operators(stage, async || steady.run_on(OPERATORS_AWAY * stage.extent.outage_seconds).await).await
+}
+
+/// Nobody tells the proxies of it, nor the replica when they know.
+pub(super) async fn replica_deleted_without_operators(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
+    without_operators(stage, async || {
+        let victim = first(stage.replicas().await?)?;
+        let replicas: Api<Pod> = stage.ns.api();
+        replicas.delete(&victim.name_any(), &DeleteParams::default()).await?;
+        steady.run_on(stage.extent.outage_seconds).await
+    })
+    .await
+}
+
+/// When they are back, they scale.
+async fn without_operators(stage: &Stage<'_>, meanwhile: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
     let scale =
         async |replicas: &str| stage.operator(&["scale", "deployment/evenkeel-operator", replicas]).await;
     scale("--replicas=0").await?;
@@ -91,10 +107,7 @@ pub(super) async fn operators_away(stage: &Stage<'_>, steady: &Steady) -> Result
         for pod in pods.list(&kube::api::ListParams::default()).await? {
             crate::conditions::until_gone(&pods, &pod.name_any()).await?;
         }
-        let victim = first(stage.replicas().await?)?;
-        let replicas: Api<Pod> = stage.ns.api();
-        replicas.delete(&victim.name_any(), &DeleteParams::default()).await?;
-        steady.run_on(OPERATORS_AWAY * stage.extent.outage_seconds).await
+        meanwhile().await
     };
     let away = away.await;
     scale("--replicas=2").await?;

@@ -128,13 +128,15 @@ async fn ask(client: &HttpClient, url: &str, body: Option<Bytes>) -> Result<Answ
     timeout(TIMEOUT, exchange).await.context("no answer in time")?
 }
 
-/// Whether the server said by GOAWAY that it has not looked at the request, so that it may be sent again (RFC 9113, 6.8). The
-/// client does so by itself only where it had not sent anything yet.
+/// Whether nobody has looked at the request, so that it may be sent again: the server said so by GOAWAY (RFC 9113, 6.8), or the
+/// connection ended while the request waited for its turn on it, in the client. The client itself repeats only what had not
+/// got so far.
 fn is_untouched(error: &(dyn std::error::Error + 'static)) -> bool {
-    let mut causes = std::iter::successors(Some(error), |error| error.source());
-    let cause = causes.find_map(|error| error.downcast_ref::<h2::Error>());
-    cause.is_some_and(|said| {
-        said.is_go_away() && said.is_remote() && said.reason() == Some(h2::Reason::NO_ERROR)
+    std::iter::successors(Some(error), |error| error.source()).any(|cause| {
+        let refused = cause.downcast_ref::<h2::Error>().is_some_and(|said| {
+            said.is_go_away() && said.is_remote() && said.reason() == Some(h2::Reason::NO_ERROR)
+        });
+        refused || cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user)
     })
 }
 
