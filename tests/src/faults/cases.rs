@@ -16,7 +16,7 @@ use super::control::{
     operator_killed_in_a_drain, operators_away, replica_deleted_without_operators,
 };
 use super::machine::{Signal, boot, heal, lose_power, partition, signal};
-use super::stage::{REPLICAS, Stage, uid};
+use super::stage::{REPLICAS, Stage, restarts, uid};
 use super::steady::{Steady, Traffic};
 use crate::conditions::eventually;
 use crate::traffic::http::send;
@@ -181,7 +181,7 @@ async fn rollout_that_fails(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
 }
 
 async fn replica_deleted(stage: &Stage<'_>) -> Result<()> {
-    let victim = first(stage.replicas().await?)?;
+    let victim = choose(stage.replicas().await?)?;
     let pods: Api<Pod> = stage.ns.api();
     pods.delete(&victim.name_any(), &DeleteParams::default()).await?;
     crate::conditions::until_gone(&pods, &victim.name_any()).await?;
@@ -189,14 +189,14 @@ async fn replica_deleted(stage: &Stage<'_>) -> Result<()> {
 }
 
 async fn replica_killed(stage: &Stage<'_>) -> Result<()> {
-    let victim = first(stage.replicas().await?)?;
+    let victim = choose(stage.replicas().await?)?;
     signal(Signal::Kill, uid(&victim)?).await?;
     stage.until_restarted(&victim).await?;
     stage.until_well(REPLICAS).await
 }
 
 async fn replica_hangs(stage: &Stage<'_>) -> Result<()> {
-    let victim = first(stage.replicas().await?)?;
+    let victim = choose(stage.replicas().await?)?;
     signal(Signal::Stop, uid(&victim)?).await?;
     let noticed = stage.ns.until("web", "with a replica that hangs", |group: &TargetGroup| {
         group.status.as_ref().is_some_and(|status| status.targets.unhealthy == 1)
@@ -230,7 +230,7 @@ async fn proxy_rollout(stage: &Stage<'_>) -> Result<()> {
 }
 
 async fn proxy_killed(stage: &Stage<'_>) -> Result<()> {
-    let victim = first(stage.proxies().await?)?;
+    let victim = choose(stage.proxies().await?)?;
     signal(Signal::Kill, uid(&victim)?).await?;
     stage.until_restarted(&victim).await
 }
@@ -249,7 +249,7 @@ async fn flood_of_changes(stage: &Stage<'_>) -> Result<()> {
 }
 
 async fn node_drained(stage: &Stage<'_>) -> Result<()> {
-    let victim = first(stage.replicas().await?)?;
+    let victim = choose(stage.replicas().await?)?;
     let node = victim.spec.and_then(|spec| spec.node_name).context("a replica without a node")?;
     let kubectl = async |arguments: &[&str]| stage.ns.environment.kubectl(arguments).await.map(drop);
     let ours = ["--pod-selector=app.kubernetes.io/managed-by=evenkeel", "--timeout=60s"];
@@ -277,6 +277,7 @@ async fn node_killed(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
     stage.until_well(REPLICAS).await
 }
 
-pub(super) fn first(pods: Vec<Pod>) -> Result<Pod> {
-    pods.into_iter().next().context("there is no pod")
+/// The pod that was restarted the least: the kubelet waits longer each time.
+pub(super) fn choose(pods: Vec<Pod>) -> Result<Pod> {
+    pods.into_iter().min_by_key(restarts).context("there is no pod")
 }

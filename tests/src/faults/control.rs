@@ -8,7 +8,7 @@ use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use kube::{Client, ResourceExt as _};
 use serde_json::json;
 
-use super::cases::first;
+use super::cases::choose;
 use super::machine::{Signal, signal};
 use super::stage::{REPLICAS, Stage, uid};
 use super::steady::Steady;
@@ -89,7 +89,7 @@ pub(super) async fn operators_away(stage: &Stage<'_>, steady: &Steady) -> Result
 /// Nobody tells the proxies of it, nor the replica when they know.
 pub(super) async fn replica_deleted_without_operators(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
     without_operators(stage, async || {
-        let victim = first(stage.replicas().await?)?;
+        let victim = choose(stage.replicas().await?)?;
         let replicas: Api<Pod> = stage.ns.api();
         replicas.delete(&victim.name_any(), &DeleteParams::default()).await?;
         steady.run_on(stage.extent.outage_seconds).await

@@ -232,7 +232,8 @@ pub fn uid(pod: &Pod) -> Result<&str> {
     pod.metadata.uid.as_deref().context("a pod without UID")
 }
 
-fn restarts(pod: &Pod) -> i32 {
+/// How often containers of a pod were started again.
+pub fn restarts(pod: &Pod) -> i32 {
     let containers = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
     containers.into_iter().flatten().map(|container| container.restart_count).sum()
 }
