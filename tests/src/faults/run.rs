@@ -9,7 +9,7 @@ use anyhow::{Result, ensure};
 use super::cases::{Case, Promise};
 use super::removals::Before;
 use super::stage::Stage;
-use super::steady::{Counts, Steady};
+use super::steady::{Counts, QUICK, Steady};
 
 /// What became of the requests of one run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub struct Run {
     pub sessions_closed: u64,
     /// From the fault to the end of the last request that failed.
     pub last_failure: Option<Duration>,
+    /// What 99 % of the GETs that take no time themselves took at most, from when they were due: how busy the machine was.
+    pub p99: Duration,
     /// From the fault until all was well.
     pub took: Duration,
     /// From the decision that a replica goes to its removal, of each that was drained.
@@ -40,6 +42,7 @@ impl Run {
             failures: failures.collect(),
             sessions_closed: counts.sessions.values().map(crate::traffic::Tally::failed).sum(),
             last_failure: last.map(|last| last.saturating_duration_since(fault)),
+            p99: counts.requests.get(QUICK).map(|tally| tally.percentile(99.0)).unwrap_or_default(),
             took,
             removals: Vec::new(),
         }
@@ -53,11 +56,12 @@ impl Run {
 
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { requests, failures, sessions_closed, last_failure, took, removals } = self;
+        let Self { requests, failures, sessions_closed, last_failure, p99, took, removals } = self;
         write!(f, "{requests} requests, {} failed {failures:?}", self.failed())?;
         if let Some(last) = last_failure {
             write!(f, " until {:.1} s", last.as_secs_f64())?;
         }
+        write!(f, ", p99 {:.3} s", p99.as_secs_f64())?;
         write!(f, ", {sessions_closed} sessions closed, all well after {:.1} s", took.as_secs_f64())?;
         write!(f, ", replicas removed after {removals:?}")
     }

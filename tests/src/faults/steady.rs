@@ -11,6 +11,8 @@ use crate::traffic::{Client, Load, Pace, Recorder, Tally};
 /// What a session says, how often.
 const TURN: Duration = Duration::from_millis(100);
 
+/// The most frequent requests, which are answered at once.
+pub const QUICK: &str = "GET";
 const GETS_PER_SECOND: u32 = 500;
 const POSTS: Pace = Pace::Rate(400);
 const H2C: Pace = Pace::Rate(100);
@@ -47,7 +49,7 @@ impl Steady {
         let websocket = Client::websocket(format!("ws://{}/ws", http.address()));
         let mut steady = Self {
             requests: [
-                ("GET", start(Client::http1(http.url("/")), Pace::Rate(GETS_PER_SECOND))),
+                (QUICK, start(Client::http1(http.url("/")), Pace::Rate(GETS_PER_SECOND))),
                 ("POST", start(Client::post(http.url("/echo"), "x".repeat(2048)), POSTS)),
                 ("GET by h2c", start(Client::h2c(http.url("/")), H2C)),
             ]
@@ -67,7 +69,7 @@ impl Steady {
     /// # Errors
     /// When requests have none.
     pub async fn run_on(&self, seconds: u64) -> Result<()> {
-        let Some(gets) = self.requests.get("GET") else { return Ok(()) };
+        let Some(gets) = self.requests.get(QUICK) else { return Ok(()) };
         for _ in 0..seconds {
             gets.further(u64::from(GETS_PER_SECOND)).await?;
         }
