@@ -38,6 +38,7 @@ mod flight;
 mod hooks;
 mod last;
 mod logging;
+mod patience;
 mod request_body;
 mod request_filter;
 mod response;
@@ -50,6 +51,7 @@ mod view;
 use context::Scope;
 use hooks::Hooks;
 use last::Last;
+use patience::Patience;
 
 /// Idle connections to targets that are kept, over all targets.
 const POOL_SIZE: usize = 1024;
@@ -99,17 +101,27 @@ impl HttpCarrier {
             limits: listening.table.limits,
             options: options(h2, idle),
             last: Last::new(listening.table.limits.requests_per_connection),
+            patience: Patience::default(),
         });
         let leaving = app.last.leaving();
-        let mut served = pin!(app.process_new(stream, &leaving));
         let mut port_leaving = port.leaving();
+        let serve = async {
+            let mut served = pin!(app.process_new(stream, &leaving));
+            tokio::select! {
+                _ = &mut served => return,
+                // It is never dropped before the port.
+                _ = port_leaving.changed() => {}
+            }
+            app.last.leave();
+            served.await;
+        };
         tokio::select! {
-            _ = &mut served => return,
-            // It is never dropped before the port.
-            _ = port_leaving.changed() => {}
+            () = serve => {}
+            () = app.patience.over() => tracing::info!(
+                client = %app.connection.client, listener = %listening.metrics.name,
+                "an HTTP/2 connection is closed: its client takes back most of what it asks for"
+            ),
         }
-        app.last.leave();
-        served.await;
     }
 }
 
@@ -145,6 +157,7 @@ struct App {
     limits: Limits,
     options: HttpServerOptions,
     last: Last,
+    patience: Patience,
 }
 
 #[async_trait]
@@ -164,6 +177,7 @@ impl HttpServerApp for App {
         let scope = Scope::new(self.port.clone(), self.connection.clone());
         let (controls, sent) = (scope.controls.clone(), self.connection.sent());
         let next = flight::fly(scope, self.proxy.process_new_http(session, shutdown)).await;
+        self.patience.count(controls.is_taken_back());
         // Pingora has answered without asking the hooks: it could not make sense of the head.
         if !controls.has_begun() && self.connection.sent() > sent {
             let listening = self.port.listening();

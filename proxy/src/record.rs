@@ -18,6 +18,9 @@ use crate::retry::{Body, CONNECT_TIMEOUT, Failure, MAX_ATTEMPTS, may_resend};
 use crate::route::Route;
 use crate::stream::Connection;
 
+/// Who waits for an answer waits longer than this. As Envoy has it (`premature_reset_min_stream_lifetime_seconds`).
+const AT_ONCE: Duration = Duration::from_secs(1);
+
 /// A request under way.
 pub(crate) struct Record {
     /// Rules and settings as they were when the request began.
@@ -227,6 +230,11 @@ impl Record {
             picked.finish(outcome, self.latency);
         }
         self.in_flight = None;
+    }
+
+    /// Whether the client has taken back a request that is over, before it could expect an answer.
+    pub(crate) fn is_taken_back(&self) -> bool {
+        self.reason == Some(Reason::ClientClosed) && self.latency.is_none() && self.began.elapsed() < AT_ONCE
     }
 
     fn settle(&mut self, ended: Option<Reason>) {

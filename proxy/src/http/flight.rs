@@ -20,6 +20,7 @@ use crate::errors::Reason;
 #[derive(Default)]
 pub(super) struct Controls {
     begun: AtomicBool,
+    taken_back: AtomicBool,
     ended: OnceLock<Reason>,
     target: Mutex<Option<BoxFuture<'static, ()>>>,
     tunnel: Mutex<Option<BoxFuture<'static, ()>>>,
@@ -34,6 +35,16 @@ impl Controls {
     /// Whether a head has arrived.
     pub(super) fn has_begun(&self) -> bool {
         self.begun.load(Ordering::Relaxed)
+    }
+
+    /// The client has taken the request back at once.
+    pub(super) fn take_back(&self) {
+        self.taken_back.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client has taken the request back at once.
+    pub(super) fn is_taken_back(&self) -> bool {
+        self.taken_back.load(Ordering::Relaxed)
     }
 
     /// The request is at this target: `closing` is ready when the target's drain deadline has passed.

@@ -6,4 +6,7 @@ use super::context::Context;
 pub(super) fn record(ctx: &mut Context) {
     let Context { record, scope, shared, .. } = ctx;
     record.finish(scope.controls.ended(), &shared.access_log, scope.connection.client);
+    if record.is_taken_back() {
+        scope.controls.take_back();
+    }
 }

@@ -95,6 +95,30 @@ async fn a_client_that_takes_requests_back_faster_than_they_can_be_looked_at_is_
     assert!(alive.served() < 1_000);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_most_requests_back_once_they_are_under_way_is_cut_off_too() {
+    let silent = Target::tcp(|socket| async move {
+        std::future::pending::<()>().await;
+        drop(socket);
+    })
+    .await;
+    let port = free_port();
+    let proxy = serve(&forwarding(port, &[target("t", silent.port)])).await;
+    let mut socket = connect(port, &[]).await;
+    let mut streams = (0..).map(|number| 2 * number + 1);
+    for _ in 0..10 {
+        let batch: Vec<u32> = streams.by_ref().take(50).collect();
+        let asked = batch.iter().map(|stream| frame(HEADERS, END, *stream, GET));
+        socket.write_all(&asked.collect::<Vec<_>>().concat()).await.expect("to write");
+        until("they are under way", || in_flight(&proxy) == 50).await;
+        let taken_back = batch.iter().map(|stream| frame(RST_STREAM, 0, *stream, &CANCEL));
+        socket.write_all(&taken_back.collect::<Vec<_>>().concat()).await.expect("to write");
+        until("nothing is under way", || in_flight(&proxy) == 0).await;
+    }
+    let end = tokio::time::timeout(PATIENCE, socket.read_to_end(&mut Vec::new())).await;
+    assert!(end.is_ok(), "the connection goes on");
+}
+
 /// A connection over which these frames were sent.
 async fn connect(port: u16, frames: &[Vec<u8>]) -> TcpStream {
     let mut socket = TcpStream::connect(local(port)).await.expect("a connection");
