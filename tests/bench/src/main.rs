@@ -84,8 +84,9 @@ async fn measure(args: Args, cores: Cores) -> Result<()> {
         say(&mut sections, row.title.to_owned(), run.row(row).await?);
     }
     for name in WHOLES.into_iter().filter(|name| wanted(name)) {
-        let (title, finding) = whole(name, &mut run).await?;
-        say(&mut sections, title, finding);
+        for (title, finding) in whole(name, &mut run).await? {
+            say(&mut sections, title, finding);
+        }
     }
     if sections.is_empty() {
         let names: Vec<_> = ROWS.iter().map(|row| row.name).chain(WHOLES).collect();
@@ -102,18 +103,17 @@ async fn measure(args: Args, cores: Cores) -> Result<()> {
 }
 
 /// Measures what is no comparison of the cost of one load.
-async fn whole(name: &str, run: &mut Run) -> Result<(String, Finding)> {
+async fn whole(name: &str, run: &mut Run) -> Result<Vec<(String, Finding)>> {
+    let titled = |title: &str, finding| vec![(title.to_owned(), finding)];
     Ok(match name {
         "latency" => {
-            let (rate, finding) = latency::measure(run).await?;
-            (
-                format!("Added latency at {rate:.0} requests a second, half of what Nginx does at most"),
-                finding,
-            )
+            let title = |rate| format!("Added latency at {rate:.0} requests a second");
+            let [(busy, at_busy), (ease, at_ease)] = latency::measure(run).await?;
+            vec![(title(busy) + ", half of what Nginx does at most", at_busy), (title(ease), at_ease)]
         }
-        "memory" => ("Memory".into(), memory::measure(run).await?),
-        "apply" => ("A large snapshot while serving".into(), apply::measure(run).await?),
-        _ => ("Others during floods".into(), floods::measure(run).await?),
+        "memory" => titled("Memory", memory::measure(run).await?),
+        "apply" => titled("A large snapshot while serving", apply::measure(run).await?),
+        _ => titled("Others during floods", floods::measure(run).await?),
     })
 }
 
