@@ -16,12 +16,14 @@ const ROOM: usize = 512 * 1024;
 const KEPT: usize = 16;
 
 thread_local! {
-    static KEPT_PIPES: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
+    #[allow(clippy::vec_box, reason = "the boxes are used again as well")]
+    static KEPT_PIPES: RefCell<Vec<Box<Pipe>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A way past our memory, for bytes that nobody here needs to see. It takes a pipe only when it is first used.
+/// A way past our memory, for bytes that nobody here needs to see. It takes a pipe only when it is first used; every idle
+/// connection has room for two of these, so they are small.
 #[derive(Debug, Default)]
-pub(super) struct Bypass(Option<Pipe>);
+pub(super) struct Bypass(Option<Box<Pipe>>);
 
 impl Bypass {
     /// Whether nothing is under way.
@@ -33,15 +35,15 @@ impl Bypass {
     /// Its pipe, if something is under way.
     #[inline]
     pub(super) fn loaded(&mut self) -> Option<&mut Pipe> {
-        self.0.as_mut().filter(|pipe| pipe.held > 0)
+        self.0.as_deref_mut().filter(|pipe| pipe.held > 0)
     }
 
     /// Its pipe; none where the kernel has none to give.
     pub(super) fn pipe(&mut self) -> Option<&mut Pipe> {
         if self.0.is_none() {
-            self.0 = KEPT_PIPES.with_borrow_mut(Vec::pop).or_else(|| Pipe::open().ok());
+            self.0 = KEPT_PIPES.with_borrow_mut(Vec::pop).or_else(|| Pipe::open().ok().map(Box::new));
         }
-        self.0.as_mut()
+        self.0.as_deref_mut()
     }
 }
 

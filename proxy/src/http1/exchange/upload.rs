@@ -24,10 +24,6 @@ const GATHERED: usize = 8 * 1024;
 pub(in crate::http1) struct Upload {
     /// The head and the beginning of the body: what can be sent again.
     kept: Scratch,
-    /// Where the head ends therein.
-    head: usize,
-    /// Most of the body that is kept.
-    most: usize,
     body: Body,
     /// The first so many bytes that the client has sent are to be written next.
     ready: usize,
@@ -35,6 +31,10 @@ pub(in crate::http1) struct Upload {
     gap: usize,
     /// For the middle of a large body.
     bypass: Bypass,
+    /// Where the head ends in what is kept. Idle connections have room for an upload: it is small.
+    head: u32,
+    /// The body may have to be sent once more.
+    keeping: bool,
     /// A part of the body was sent that is not kept.
     gone: bool,
     /// The target takes no more of it. It may still answer.
@@ -55,9 +55,9 @@ impl Upload {
     /// Of a request with this head, as the target gets it.
     pub(in crate::http1) fn new(head: Scratch, framing: Framing) -> Self {
         Self {
-            head: head.len(),
+            head: head.len() as u32,
             kept: head,
-            most: GATHERED,
+            keeping: false,
             body: Body::new(framing),
             ready: 0,
             gap: 0,
@@ -72,7 +72,12 @@ impl Upload {
     pub(in crate::http1) fn begin(&mut self, keeping: bool) {
         self.kept.rewind();
         self.stopped = false;
-        self.most = if keeping { MAX_KEPT_BODY } else { GATHERED };
+        self.keeping = keeping;
+    }
+
+    /// Bytes of the body that are kept.
+    fn body_kept(&self) -> usize {
+        self.kept.len() - self.head as usize
     }
 
     /// The answer is that both sides may say what they like.
@@ -106,7 +111,7 @@ impl Upload {
     pub(in crate::http1) fn left(&self) -> retry::Body {
         if self.gone {
             retry::Body::Gone
-        } else if self.kept.len() == self.head {
+        } else if self.body_kept() == 0 {
             retry::Body::Untouched
         } else {
             retry::Body::Kept
@@ -157,7 +162,8 @@ impl Upload {
         }
         let passed = self.body.pass(client.inbound.bytes_mut()).map_err(Refusal::reason)?;
         record.receive(passed.content)?;
-        if !self.gone && self.kept.len() - self.head + passed.kept > self.most {
+        let most = if self.keeping { MAX_KEPT_BODY } else { GATHERED };
+        if !self.gone && self.body_kept() + passed.kept > most {
             self.gone = true;
             be_patient(target);
         }
