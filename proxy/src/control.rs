@@ -96,7 +96,7 @@ impl<D: Dial, L: Reconcile> Control<D, L> {
             if reason != said {
                 tracing::warn!(
                     reason,
-                    "no stream to the operator, asking again at least every second: what is in force goes on, changes wait"
+                    "no stream to the operator, trying again: what is in force goes on, changes wait"
                 );
                 said = reason;
             }

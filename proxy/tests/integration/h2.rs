@@ -103,7 +103,10 @@ async fn a_client_that_takes_most_requests_back_once_they_are_under_way_is_cut_o
     })
     .await;
     let port = free_port();
-    let proxy = serve(&forwarding(port, &[target("t", silent.port)])).await;
+    // Or its silence would end it as well.
+    let snapshot =
+        forwarding(port, &[target("t", silent.port)]).replace("idleTimeout: 2s", "idleTimeout: 1h");
+    let proxy = serve(&snapshot).await;
     let mut socket = connect(port, &[]).await;
     let mut streams = (0..).map(|number| 2 * number + 1);
     for _ in 0..10 {

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::client::{get_in_turn, send, try_send};
-use crate::harness::{forwarding, free_port, local, serve, target};
+use crate::harness::{PATIENCE, forwarding, free_port, local, serve, target};
 use crate::target::Target;
 
 /// Much more than sockets, buffers and pipes hold.
@@ -97,7 +97,8 @@ async fn a_part_of_it_is_not_taken_for_the_whole() {
     let breaking = saying(answer(LARGE, &body()[..LARGE / 2]), true).await;
     let port = free_port();
     let _proxy = serve(&forwarding(port, &[target("t", breaking.port)])).await;
-    assert!(try_send(local(port), get()).await.is_err());
+    let answer = tokio::time::timeout(PATIENCE, try_send(local(port), get())).await;
+    assert!(answer.expect("in time").is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -122,7 +123,7 @@ async fn a_target_gets_no_whole_request_of_a_client_that_breaks_off() {
     socket.write_all(head.as_bytes()).await.unwrap();
     socket.write_all(&body()[..LARGE / 2]).await.unwrap();
     drop(socket);
-    let heard = tokio::time::timeout(crate::harness::PATIENCE, hears).await.expect("in time").unwrap();
+    let heard = tokio::time::timeout(PATIENCE, hears).await.expect("in time").unwrap();
     let start = heard.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 4;
     assert!(body()[..LARGE / 2].starts_with(&heard[start..]), "{} bytes", heard.len());
 }
