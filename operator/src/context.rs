@@ -7,6 +7,7 @@ use kube::Client;
 
 use crate::apply::Applier;
 use crate::caches::Caches;
+use crate::deletion::Deletions;
 use crate::events::Events;
 use crate::load_balancer::dereference::ProxyState;
 use crate::metrics::Metrics;
@@ -31,6 +32,8 @@ pub struct Context {
     pub applier: Applier,
     /// Templates of replicas that were put back in place.
     pub templates: Templates,
+    /// Since when objects are being deleted.
+    pub deletions: Deletions,
     /// Writes statuses.
     pub statuses: Statuses,
     /// Publishes events.

@@ -19,6 +19,7 @@ use crate::args::Args;
 use crate::caches::{Caches, Guarded};
 use crate::context::{Context, ProxySettings};
 use crate::controller::{self, Reconcile};
+use crate::deletion::Deletions;
 use crate::events::Events;
 use crate::metrics::Metrics;
 use crate::plane::{self, Plane, Term};
@@ -153,6 +154,7 @@ fn context(
         plane,
         applier: Applier::new(client.clone(), metrics.clone()),
         templates: Templates::default(),
+        deletions: Deletions::default(),
         statuses: Statuses::new(client.clone(), events.clone(), metrics.clone()),
         events,
         metrics: metrics.clone(),

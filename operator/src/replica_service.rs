@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use evenkeel_crds::v1alpha1::ReplicaService;
 use jiff::Timestamp;
-use kube::Resource;
 use tokio::time::Instant;
 
 use self::dereference::Found;
@@ -42,7 +41,8 @@ impl Reconcile for ReplicaService {
         if let Some(valid) = in_force(&checked) {
             apply::register(valid, context);
         }
-        let leaving = leaving(self, &found, now);
+        let known_for = context.deletions.known_for(self, Instant::now());
+        let leaving = known_for.map(|known_for| leaving(known_for, &found));
         let keeps = leaving.map_or(!found.balancers.is_empty(), |leaving| leaving != Leaving::Gone);
         finalizer::ensure(&context.client, self, DRAIN, keeps).await?; // client
         let outcome = match (&checked, leaving) {
@@ -60,9 +60,7 @@ impl Reconcile for ReplicaService {
     }
 }
 
-fn leaving(object: &ReplicaService, found: &Found, now: Timestamp) -> Option<Leaving> {
-    let since = object.meta().deletion_timestamp.as_ref()?.0;
+fn leaving(known_for: Duration, found: &Found) -> Leaving {
     let in_flight = found.deregistration_delay.map(|_| found.in_flight);
-    let delay = found.deregistration_delay.unwrap_or(Duration::ZERO);
-    Some(deletion::leaving(since, now, delay, in_flight))
+    deletion::leaving(known_for, found.deregistration_delay.unwrap_or_default(), in_flight)
 }

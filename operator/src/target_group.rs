@@ -5,6 +5,7 @@ pub mod status;
 pub mod validate;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use evenkeel_crds::v1alpha1::TargetGroup;
 use jiff::Timestamp;
@@ -39,7 +40,8 @@ impl Reconcile for TargetGroup {
         if let Some(valid) = in_force(&checked) {
             register(valid, context);
         }
-        let leaving = leaving(self, &found, now);
+        let known_for = context.deletions.known_for(self, Instant::now());
+        let leaving = known_for.map(|known_for| leaving(self, known_for, &found));
         finalizer::ensure(&context.client, self, DRAIN, keeps(self, &found, leaving)).await?; // client
         if leaving == Some(Leaving::Gone) {
             return Ok(Reconciled::Done);
@@ -62,11 +64,10 @@ fn keeps(object: &TargetGroup, found: &Found, leaving: Option<Leaving>) -> bool 
     }
 }
 
-fn leaving(object: &TargetGroup, found: &Found, now: Timestamp) -> Option<Leaving> {
-    let since = object.meta().deletion_timestamp.as_ref()?.0;
+fn leaving(object: &TargetGroup, known_for: Duration, found: &Found) -> Leaving {
     let in_use = !found.load_balancers.is_empty();
     let delay = object.spec.deregistration_delay.into();
-    Some(deletion::leaving(since, now, delay, in_use.then_some(found.in_flight)))
+    deletion::leaving(known_for, delay, in_use.then_some(found.in_flight))
 }
 
 /// Tells snapshots of a valid group.
