@@ -8,8 +8,10 @@
 //! For the local cluster only: faults stop and kill its processes.
 
 pub mod cases;
+pub mod clock;
 pub mod control;
 pub mod machine;
+pub mod metrics;
 pub mod play;
 pub mod removals;
 pub mod run;

@@ -55,6 +55,10 @@ pub struct LoadBalancerSpec {
     #[schemars(length(max = 20))]
     #[x_kube(validation = duration_between("drainTimeout", "0s", "1h", "60s"))]
     pub drain_timeout: Duration,
+    /// Whether each proxy prints a line of JSON to its standard output for each request and TCP session that is over. Changing
+    /// this replaces the proxies, one after the other.
+    #[serde(default)]
+    pub access_log: bool,
     /// While true, deleting this load balancer is refused: it stays, with a condition that says so, until this is set to false.
     #[serde(default)]
     pub deletion_protection: bool,

@@ -27,6 +27,8 @@ pub struct Valid {
     pub replicas: u16,
     /// How long a stopping proxy lets requests finish.
     pub drain_timeout: Duration,
+    /// Whether proxies print a line for each request.
+    pub access_log: bool,
     /// The Service in front of the proxies.
     pub service: Exposure,
     /// Deletion is refused.
@@ -76,8 +78,14 @@ pub fn validate(object: &LoadBalancer) -> Result<Valid, Problems> {
         generation: object.metadata.generation.unwrap_or_default(),
         listeners,
     };
-    let deletion_protection = spec.deletion_protection;
-    problems.check(Valid { balancer, replicas: spec.replicas, drain_timeout, service, deletion_protection })
+    problems.check(Valid {
+        balancer,
+        replicas: spec.replicas,
+        drain_timeout,
+        access_log: spec.access_log,
+        service,
+        deletion_protection: spec.deletion_protection,
+    })
 }
 
 fn exposure(problems: &mut Problems, object: &LoadBalancer) -> Exposure {

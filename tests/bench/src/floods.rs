@@ -18,6 +18,8 @@ const OTHERS: f64 = 2_000.0;
 const TIME: Duration = Duration::from_secs(2);
 /// The 99th percentile of others during a flood, in relation to that before.
 const BAR: f64 = 2.0;
+/// Who is flooded. Nginx shows how much of it the machine makes up.
+const CONTENDERS: [Contender; 2] = [Contender::Nginx, Contender::Evenkeel];
 /// Connections that are opened for one thing each are left open until there are so many.
 const LEFT_OPEN: usize = 500;
 
@@ -118,16 +120,25 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
+/// What others see of one flood, round by round: their 99th percentiles in µs, and what of the flood was taken a second.
+#[derive(Default)]
+struct Seen {
+    before: Vec<f64>,
+    meanwhile: Vec<f64>,
+    taken: Vec<f64>,
+}
+
 /// Others' latency before and during each flood.
 ///
 /// # Errors
-/// The proxy cannot be started, or a request of the others fails.
+/// A proxy cannot be started, or a request of the others fails.
 pub async fn measure(run: &mut Run) -> Result<Finding> {
-    let port = Contender::Evenkeel.http();
-    run.process(Contender::Evenkeel).await?;
-    let pace = Pace { rate: OTHERS, time: TIME };
+    for contender in CONTENDERS {
+        run.process(contender).await?;
+    }
     let mut table = Table::new([
         "Flood",
+        "of",
         " taken each second",
         " p99 before, µs: least / **median** / most",
         " meanwhile, µs",
@@ -135,33 +146,55 @@ pub async fn measure(run: &mut Run) -> Result<Finding> {
     ]);
     let mut worst = 0.0_f64;
     for flood in FLOODS {
-        let (mut taken, mut before, mut meanwhile) = (Vec::new(), Vec::new(), Vec::new());
+        let mut seen = CONTENDERS.map(|contender| (contender, Seen::default()));
         for _ in 0..run.rounds.count.min(3) {
-            before.push(p99(port, pace).await?);
-            let floods = tokio::task::spawn_blocking(move || flood.pour(port, TIME));
-            meanwhile.push(p99(port, pace).await.with_context(|| flood.name)?);
-            taken.push(f64::from(floods.await?) / TIME.as_secs_f64());
+            for (contender, seen) in &mut seen {
+                seen.note(flood, *contender)
+                    .await
+                    .with_context(|| format!("{}: {}", contender.name(), flood.name))?;
+            }
         }
-        let spread = |values: &[f64]| Spread::of(values.iter().copied()).context("there were no rounds");
-        let ratio = ratios(&meanwhile, &before).context("there were no rounds")?;
-        worst = worst.max(ratio.median);
-        table.line([
-            flood.name.to_owned(),
-            digits(spread(&taken)?.median),
-            spread(&before)?.to_string(),
-            spread(&meanwhile)?.to_string(),
-            ratio.to_string(),
-        ]);
+        for (contender, Seen { before, meanwhile, taken }) in &seen {
+            let spread = |values: &[f64]| Spread::of(values.iter().copied()).context("there were no rounds");
+            let ratio = ratios(meanwhile, before).context("there were no rounds")?;
+            if contender.is_evenkeel() {
+                worst = worst.max(ratio.median);
+            }
+            table.line([
+                flood.name.to_owned(),
+                contender.name().to_owned(),
+                digits(spread(taken)?.median),
+                spread(before)?.to_string(),
+                spread(meanwhile)?.to_string(),
+                ratio.to_string(),
+            ]);
+        }
     }
     let what = "p99 of others during the worst flood, in relation to that before".to_owned();
     Ok(Finding { table, goals: vec![Goal { what, bar: BAR, measured: worst, unit: "" }] })
 }
 
-async fn p99(port: u16, pace: Pace) -> Result<f64> {
-    Ok(Run::paced(port, pace).await?.value_at_quantile(0.99) as f64 / 1e3)
+impl Seen {
+    async fn note(&mut self, flood: &'static Flood, contender: Contender) -> Result<()> {
+        self.before.push(p99(contender).await?);
+        let port = if flood.begins_with_http2() { contender.h2c() } else { contender.http() };
+        let poured = tokio::task::spawn_blocking(move || flood.pour(port, TIME));
+        self.meanwhile.push(p99(contender).await?);
+        self.taken.push(f64::from(poured.await?) / TIME.as_secs_f64());
+        Ok(())
+    }
+}
+
+async fn p99(contender: Contender) -> Result<f64> {
+    let pace = Pace { rate: OTHERS, time: TIME };
+    Ok(Run::paced(contender.http(), pace).await?.value_at_quantile(0.99) as f64 / 1e3)
 }
 
 impl Flood {
+    fn begins_with_http2(&self) -> bool {
+        (self.begins)().starts_with(PREFACE)
+    }
+
     /// Sends for so long. How many times something was taken. Blocks.
     fn pour(&self, port: u16, time: Duration) -> u32 {
         let began = Instant::now();

@@ -43,6 +43,11 @@ func main() {
 		command = metricsServer(genericapiserver.SetupSignalContext())
 	case "kubectl":
 		command = kubectl.NewDefaultKubectlCommand()
+	case "clock":
+		if err := clock(os.Args[1:]); err != nil {
+			fail(err)
+		}
+		return
 	case "netpol":
 		fail(netpol(os.Args[1:]))
 	case "forward":

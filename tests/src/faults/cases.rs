@@ -11,11 +11,13 @@ use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams};
 use serde_json::json;
 
+use super::clock::{leaders_clock_set, proxys_clock_set};
 use super::control::{
-    authority_rotated, component_hangs, leader_paused, metrics_api_gone, operator_dies,
-    operator_killed_in_a_drain, operators_away, replica_deleted_without_operators,
+    authority_rotated, component_hangs, leader_paused, operator_dies, operator_killed_in_a_drain,
+    operators_away, replica_deleted_without_operators,
 };
 use super::machine::{Signal, boot, heal, lose_power, partition, signal};
+use super::metrics::{metrics_api_gone, metrics_server};
 use super::stage::{REPLICAS, Stage, restarts, uid};
 use super::steady::{Steady, Traffic};
 use crate::conditions::eventually;
@@ -124,10 +126,17 @@ pub const CASES: &[Case] = &[
         .alone(),
     safe("etcd-hangs", |stage, steady| component_hangs(stage, steady, "etcd").boxed_local()).alone(),
     safe("metrics-server-hangs", |stage, steady| {
-        component_hangs(stage, steady, "metrics-server").boxed_local()
+        metrics_server(stage, steady, [Signal::Stop, Signal::Continue]).boxed_local()
+    })
+    .alone(),
+    safe("metrics-server-stale", |stage, steady| {
+        metrics_server(stage, steady, [Signal::Age, Signal::Refresh]).boxed_local()
     })
     .alone(),
     safe("metrics-api-gone", |stage, steady| metrics_api_gone(stage, steady).boxed_local()).alone(),
+    safe("leaders-clock-set", |stage, _| leaders_clock_set(stage).boxed_local()).alone(),
+    safe("proxys-clock-set", |stage, _| proxys_clock_set(stage).boxed_local()),
+    safe("logs-not-read", |stage, steady| logs_not_read(stage, steady).boxed_local()).alone(),
     safe("flood-of-changes", |stage, _| flood_of_changes(stage).boxed_local()).alone(),
     safe("node-drained", |stage, _| node_drained(stage).boxed_local()).alone(),
     lossy("node-cut-off", |stage, steady| node_cut_off(stage, steady).boxed_local()).alone(),
@@ -148,9 +157,19 @@ async fn scale_out_and_in(stage: &Stage<'_>) -> Result<()> {
 }
 
 async fn rollout(stage: &Stage<'_>) -> Result<()> {
+    let before = begin_rollout(stage).await?;
+    until_replaced(stage, &before).await
+}
+
+/// Returns the replicas that it replaces.
+pub(super) async fn begin_rollout(stage: &Stage<'_>) -> Result<Vec<Pod>> {
     let before = stage.replicas().await?;
     let marked = json!({"metadata": {"annotations": {"evenkeel.test/rollout": unique(&before)}}});
     stage.ns.patch::<ReplicaService>("web", json!({"spec": {"template": marked}})).await?;
+    Ok(before)
+}
+
+pub(super) async fn until_replaced(stage: &Stage<'_>, before: &[Pod]) -> Result<()> {
     eventually("replicas of the new template only", async || {
         let now = stage.replicas().await?;
         let left = now.iter().filter(|pod| before.iter().any(|old| old.uid() == pod.uid())).count();
@@ -227,6 +246,27 @@ async fn proxy_rollout(stage: &Stage<'_>) -> Result<()> {
     })
     .await?;
     stage.until_rolled_out("shop-proxy", 2).await
+}
+
+/// Nobody takes what proxies print for each request: the runtimes of all nodes hang.
+async fn logs_not_read(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
+    stage.log_requests(true).await?;
+    let nodes = 1..=stage.nodes().await?;
+    for node in nodes.clone() {
+        signal(Signal::Stop, &format!("containerd{node}")).await?;
+    }
+    let meanwhile = steady.run_on(stage.extent.outage_seconds).await;
+    for node in nodes {
+        signal(Signal::Continue, &format!("containerd{node}")).await?;
+    }
+    meanwhile?;
+    eventually("lines of requests", async || {
+        let logs = stage.ns.kubectl(&["logs", "deployment/shop-proxy", "--tail=100"]).await?;
+        ensure!(logs.contains(r#""status":200"#), "none in {logs:?}");
+        Ok(())
+    })
+    .await?;
+    stage.log_requests(false).await
 }
 
 async fn proxy_killed(stage: &Stage<'_>) -> Result<()> {

@@ -19,23 +19,26 @@ use crate::environment::SYSTEM;
 const AUTHORITY: &str = "evenkeel-ca";
 /// So many deadlines long a rotation may take: kubelets renew mounted files within two minutes, and each phase lasts one.
 const ROTATION_PATIENCE: usize = 4;
-const METRICS_API: &str = "v1beta1.metrics.k8s.io";
 /// Both operators are away so much longer than a component of the cluster.
 const OPERATORS_AWAY: u64 = 5;
 
 pub(super) async fn operator_killed_in_a_drain(stage: &Stage<'_>) -> Result<()> {
+    begin_drain(stage).await?;
+    let leader = leader(&stage.ns.client).await?;
+    let pods: Api<Pod> = Api::namespaced(stage.ns.client.clone(), SYSTEM);
+    signal(Signal::Kill, uid(&pods.get(&leader).await?)?).await?;
+    stage.until_well(2).await?;
+    stage.operator(&["rollout", "status", "deployment/evenkeel-operator", "--timeout=60s"]).await
+}
+
+pub(super) async fn begin_drain(stage: &Stage<'_>) -> Result<()> {
     stage.ns.kubectl(&["scale", "replicaservice/web", "--replicas=2"]).await?;
     eventually("a replica that drains", async || {
         let drains = |pod: &Pod| pod.annotations().contains_key("evenkeel.dev/draining");
         ensure!(stage.replicas().await?.iter().any(drains), "none drains");
         Ok(())
     })
-    .await?;
-    let leader = leader(&stage.ns.client).await?;
-    let pods: Api<Pod> = Api::namespaced(stage.ns.client.clone(), SYSTEM);
-    signal(Signal::Kill, uid(&pods.get(&leader).await?)?).await?;
-    stage.until_well(2).await?;
-    stage.operator(&["rollout", "status", "deployment/evenkeel-operator", "--timeout=60s"]).await
+    .await
 }
 
 /// Operators that die whenever they have taken such a step; each takes over from another that did.
@@ -122,16 +125,6 @@ pub(super) async fn component_hangs(stage: &Stage<'_>, steady: &Steady, componen
     signal(Signal::Continue, component).await?;
     meanwhile?;
     eventually("the API server answers", async || Ok(stage.ns.client.apiserver_version().await?)).await?;
-    stage.scale(4).await
-}
-
-pub(super) async fn metrics_api_gone(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
-    let environment = &stage.ns.environment;
-    let definition = environment.kubectl(["get", "apiservice", METRICS_API, "-o", "yaml"]).await?;
-    environment.kubectl(["delete", "apiservice", METRICS_API]).await?;
-    let meanwhile = steady.run_on(stage.extent.outage_seconds).await;
-    environment.kubectl_with_input(["create"], &definition).await?;
-    meanwhile?;
     stage.scale(4).await
 }
 

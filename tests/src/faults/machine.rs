@@ -14,6 +14,10 @@ pub enum Signal {
     Stop,
     /// It goes on.
     Continue,
+    /// To metrics-server: what it measures is an hour old from now on.
+    Age,
+    /// Ends [`Signal::Age`].
+    Refresh,
 }
 
 impl Signal {
@@ -22,6 +26,8 @@ impl Signal {
             Self::Kill => "KILL",
             Self::Stop => "STOP",
             Self::Continue => "CONT",
+            Self::Age => "USR1",
+            Self::Refresh => "USR2",
         }
     }
 }
@@ -32,6 +38,15 @@ impl Signal {
 /// When there is no such process.
 pub async fn signal(signal: Signal, what: &str) -> Result<()> {
     cluster(&["signal", signal.name(), what]).await
+}
+
+/// Lets the wall clock of a component's or pod's processes, named as for [`signal`], and nobody else's, differ from the
+/// machine's by so many seconds, until it is set again.
+///
+/// # Errors
+/// When there is no such process, or the machine's processor is none whose code is known.
+pub async fn set_clock(seconds: i64, what: &str) -> Result<()> {
+    cluster(&["clock", &seconds.to_string(), what]).await
 }
 
 /// A node that runs, but hears and is heard by nobody.

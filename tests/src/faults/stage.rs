@@ -1,9 +1,9 @@
 //! The objects that a case plays on: a load balancer with two proxies, three replicas, HTTP and TCP.
 
-use anyhow::{Context as _, Result};
-use evenkeel_crds::v1alpha1::{ReplicaService, TargetGroup, TargetProtocol};
+use anyhow::{Context as _, Result, ensure};
+use evenkeel_crds::v1alpha1::{LoadBalancer, ReplicaService, TargetGroup, TargetProtocol};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 use kube::api::{Api, ListParams, ObjectList};
@@ -139,6 +139,32 @@ impl<'a> Stage<'a> {
         self.ns.apply(&service).await.map(drop)
     }
 
+    /// Lets the proxies print a line for each request, or not, and waits until all of them do.
+    ///
+    /// # Errors
+    /// When it does not come true in time.
+    pub async fn log_requests(&self, access_log: bool) -> Result<()> {
+        let change = json!({"spec": {"accessLog": access_log}});
+        self.ns.patch::<LoadBalancer>("shop", change).await?;
+        eventually("proxies that are told", async || {
+            let proxies = self.proxies().await?;
+            let told = proxies.iter().filter(|pod| prints_requests(pod) == access_log).count();
+            ensure!(told == 2 && proxies.len() == 2, "{told} of {} proxies", proxies.len());
+            Ok(())
+        })
+        .await?;
+        self.until_rolled_out("shop-proxy", 2).await
+    }
+
+    /// How many nodes the cluster has.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub async fn nodes(&self) -> Result<usize> {
+        let nodes: Api<Node> = Api::all(self.ns.client.clone());
+        Ok(nodes.list(&ListParams::default()).await?.items.len())
+    }
+
     /// The pods of the replicas that nobody deleted yet.
     ///
     /// # Errors
@@ -222,6 +248,11 @@ impl<'a> Stage<'a> {
 
 fn undeleted(pods: ObjectList<Pod>) -> Vec<Pod> {
     pods.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect()
+}
+
+fn prints_requests(proxy: &Pod) -> bool {
+    let containers = proxy.spec.iter().flat_map(|spec| &spec.containers);
+    containers.flat_map(|container| container.args.iter().flatten()).any(|arg| arg == "--access-log=-")
 }
 
 /// UID of a pod.

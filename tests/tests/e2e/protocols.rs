@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_tests::cluster::with_namespace;
 use evenkeel_tests::conditions::eventually;
+use evenkeel_tests::conditions::eventually;
 use evenkeel_tests::fixtures::{listener, named, web_group};
 use evenkeel_tests::traffic::{Client, Load, Pace, Recorder, Tally, http};
 use http_body_util::Full;
@@ -84,6 +85,26 @@ async fn the_target_learns_who_asked_and_what_for_and_nothing_hop_by_hop() -> Re
         ensure!(header("x-forwarded-port") == "80", "{seen:#}");
         ensure!(header("x-private") == "(none)" && header("x-kept") == "yes", "{seen:#}");
         Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make e2e"]
+async fn a_line_is_printed_for_each_request_when_that_is_asked_for() -> Result<()> {
+    with_namespace("logs", async |ns| {
+        let port = ns.serve_web_by(1, |shop| shop.spec.access_log = true).await?;
+        http::get(&port.url("/logged?by=proxy")).await?;
+        eventually("the line of the request", async || {
+            let log = ns.kubectl(&["logs", "deployment/shop-proxy", "--tail=-1"]).await?;
+            let line = log.lines().find(|line| line.contains("/logged")).context("it is not there")?;
+            let line: Value = serde_json::from_str(line)?;
+            let at = |field: &str| line.get(field).cloned().unwrap_or_default();
+            ensure!(at("path") == "/logged?by=proxy" && at("method") == "GET", "{line}");
+            ensure!(at("status") == 200 && at("targetGroup") == "web" && at("attempts") == 1, "{line}");
+            Ok(())
+        })
+        .await
     })
     .await
 }

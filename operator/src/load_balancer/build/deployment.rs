@@ -84,18 +84,22 @@ fn container(valid: &Valid, settings: &ProxySettings) -> Value {
             "failureThreshold": failures,
         })
     };
+    let mut args = vec![
+        format!("--operator={operator}"),
+        "--ca-file=/var/run/evenkeel/ca/ca.crt".into(),
+        "--token-file=/var/run/evenkeel/token/token".into(),
+        format!("--admin=0.0.0.0:{ADMIN_PORT}"),
+        format!("--termination-wait={TERMINATION_WAIT_SECONDS}s"),
+        format!("--drain-timeout={}ms", valid.drain_timeout.as_millis()),
+        "--log-format=json".into(),
+    ];
+    if valid.access_log {
+        args.push("--access-log=-".into());
+    }
     json!({
         "name": "proxy",
         "image": settings.image,
-        "args": [
-            format!("--operator={operator}"),
-            "--ca-file=/var/run/evenkeel/ca/ca.crt",
-            "--token-file=/var/run/evenkeel/token/token",
-            format!("--admin=0.0.0.0:{ADMIN_PORT}"),
-            format!("--termination-wait={TERMINATION_WAIT_SECONDS}s"),
-            format!("--drain-timeout={}ms", valid.drain_timeout.as_millis()),
-            "--log-format=json",
-        ],
+        "args": args,
         "ports": [{ "name": "admin", "containerPort": ADMIN_PORT }],
         "readinessProbe": probe("/readyz", 2, 2),
         "livenessProbe": probe("/healthz", 10, 3),

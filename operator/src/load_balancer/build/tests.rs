@@ -70,6 +70,17 @@ fn the_grace_period_covers_waiting_and_draining() {
     assert_eq!(built.pointer("/spec/template/spec/terminationGracePeriodSeconds"), Some(&json!(140)));
 }
 
+#[test]
+fn requests_are_logged_only_where_that_is_asked_for() {
+    let logs = |access_log| {
+        let built = deployment(&Valid { access_log, ..valid() }, &settings(), &owner("LoadBalancer", "shop"));
+        built["spec"]["template"]["spec"]["containers"][0]["args"]
+            .as_array()
+            .is_some_and(|args| args.contains(&json!("--access-log=-")))
+    };
+    assert_eq!([false, true].map(logs), [false, true]);
+}
+
 /// A live Service with these ports.
 fn live(ports: &[(&str, u16)]) -> k8s_openapi::api::core::v1::Service {
     let ports: Vec<_> =
