@@ -97,6 +97,7 @@ pub async fn run<K: Reconcile>(store: Store<Guarded<K>>, inbox: Inbox<K>, contex
                 Err(Queue::ObjectNotFound(gone)) => {
                     let key = ObjectKey::new(gone.namespace.unwrap_or_default(), gone.name);
                     forgotten.forget(&key);
+                    context.deletions.forget::<K>(&key);
                     context.statuses.forget::<K>(&key);
                     context.registry.versions.forget::<K>(&key);
                 }

@@ -1,6 +1,7 @@
 //! What is in use drains before it goes: nothing new is sent there, and what is in flight finishes, within the
 //! deregistration delay. That counts from when this leader noticed, by its own clock: what a deletion is dated is the API
-//! server's time, which may be another.
+//! server's time, which may be another. A new leader counts anew, and waits longer only where nobody knows how much is in
+//! flight; proxies count by themselves and close what is left in time.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -10,6 +11,8 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::controller::Reconciled;
+use crate::registry::ObjectKey;
+use crate::wakes::key;
 
 /// From when the deletion was noticed until proxies can have heard of it and have reported since: earlier reports of nothing in flight
 /// say nothing.
@@ -17,22 +20,36 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// From one look to the next while something is in flight.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// Longer than anything drains.
-const FORGOTTEN: Duration = Duration::from_hours(2);
-
-/// When this leader noticed that objects are being deleted, by their UIDs.
+/// When this leader noticed that objects are being deleted.
 #[derive(Debug, Default)]
-pub struct Deletions(Mutex<HashMap<String, Instant>>);
+pub struct Deletions(Mutex<HashMap<(String, ObjectKey), Noticed>>);
+
+#[derive(Debug)]
+struct Noticed {
+    uid: Option<String>,
+    since: Instant,
+}
 
 impl Deletions {
     /// For how long it is known that this object is being deleted; none when it is not.
-    pub fn known_for(&self, object: &impl Resource, now: Instant) -> Option<Duration> {
-        let meta = object.meta();
-        meta.deletion_timestamp.as_ref()?;
-        let mut noticed = self.0.lock();
-        noticed.retain(|_, since| now.duration_since(*since) < FORGOTTEN);
-        let since = noticed.entry(meta.uid.clone().unwrap_or_default()).or_insert(now);
-        Some(now.duration_since(*since))
+    pub fn known_for<K: Resource<DynamicType = ()>>(&self, object: &K, now: Instant) -> Option<Duration> {
+        object.meta().deletion_timestamp.as_ref()?;
+        let uid = &object.meta().uid;
+        let mut deletions = self.0.lock();
+        let noticed = deletions
+            .entry(key(object).of_kind::<K>())
+            .and_modify(|noticed| {
+                if noticed.uid != *uid {
+                    *noticed = Noticed { uid: uid.clone(), since: now }
+                }
+            })
+            .or_insert_with(|| Noticed { uid: uid.clone(), since: now });
+        Some(now.duration_since(noticed.since))
+    }
+
+    /// Nothing is known of an object that is gone.
+    pub fn forget<K: Resource<DynamicType = ()>>(&self, key: &ObjectKey) {
+        self.0.lock().remove(&key.of_kind::<K>());
     }
 }
 
@@ -94,21 +111,21 @@ mod tests {
     #[test]
     fn a_deletion_counts_from_when_it_was_noticed_whatever_its_date() {
         let (deletions, start) = (Deletions::default(), Instant::now());
-        let object = |uid: &str, date: Option<&str>| -> Pod {
-            from_value(json!({"metadata": {"uid": uid, "deletionTimestamp": date}})).unwrap()
-        };
-        let at = |seconds| start + Duration::from_secs(seconds);
         let (past, future) = (Some("2001-01-01T00:00:00Z"), Some("2101-01-01T00:00:00Z"));
-        for (uid, date, seconds, expected) in [
-            ("stays", None, 0, None),
-            ("past", past, 10, Some(0)),
-            ("future", future, 20, Some(0)),
-            ("past", past, 70, Some(60)),
-            ("future", future, 70, Some(50)),
-            ("past", past, 10 + 2 * 3600, Some(0)),
+        for (name, uid, date, seconds, expected) in [
+            ("stays", "1", None, 0, None),
+            ("past", "2", past, 10, Some(0)),
+            ("future", "3", future, 20, Some(0)),
+            ("past", "2", past, 70, Some(60)),
+            ("future", "3", future, 70, Some(50)),
+            ("past", "its namesake's", past, 80, Some(0)),
         ] {
-            let known_for = deletions.known_for(&object(uid, date), at(seconds));
-            assert_eq!(known_for, expected.map(Duration::from_secs), "{uid} after {seconds} s");
+            let meta = json!({"namespace": "default", "name": name, "uid": uid, "deletionTimestamp": date});
+            let object: Pod = from_value(json!({ "metadata": meta })).unwrap();
+            let known_for = deletions.known_for(&object, start + Duration::from_secs(seconds));
+            assert_eq!(known_for, expected.map(Duration::from_secs), "{name} {uid} after {seconds} s");
         }
+        deletions.forget::<Pod>(&ObjectKey::new("default", "future"));
+        assert_eq!(deletions.0.lock().len(), 1);
     }
 }

@@ -131,7 +131,7 @@ impl Versions {
 
     /// Forgets an object that is gone.
     pub fn forget<K: Resource<DynamicType = ()>>(&self, key: &ObjectKey) {
-        self.0.lock().remove(&id::<K>(key));
+        self.0.lock().remove(&key.of_kind::<K>());
     }
 
     fn accepted<K: Versioned>(&self, object: &K) {
@@ -147,19 +147,15 @@ impl Versions {
 
     fn remember<K: Versioned>(&self, object: &K, version: Arc<Version>) {
         let remembered = Remembered { uid: object.meta().uid.clone(), version };
-        self.0.lock().insert(id::<K>(&key(object)), remembered);
+        self.0.lock().insert(key(object).of_kind::<K>(), remembered);
     }
 
     fn of<K: Versioned>(&self, object: &K) -> Option<Arc<Version>> {
         let versions = self.0.lock();
         let remembered =
-            versions.get(&id::<K>(&key(object))).filter(|known| known.uid == object.meta().uid)?;
+            versions.get(&key(object).of_kind::<K>()).filter(|known| known.uid == object.meta().uid)?;
         Some(remembered.version.clone())
     }
-}
-
-fn id<K: Resource<DynamicType = ()>>(key: &ObjectKey) -> (String, ObjectKey) {
-    (K::kind(&()).into_owned(), key.clone())
 }
 
 /// What the annotation of an object holds. It may be from a backup, when the object had seen more generations.

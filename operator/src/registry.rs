@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_proxy_api::snapshot;
+use kube::Resource;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
@@ -33,6 +34,11 @@ impl ObjectKey {
     #[must_use]
     pub fn sibling(&self, name: impl Into<String>) -> Self {
         Self::new(self.namespace.clone(), name)
+    }
+
+    /// What tells an object from those of other kinds, too.
+    pub fn of_kind<K: Resource<DynamicType = ()>>(&self) -> (String, Self) {
+        (K::kind(&()).into_owned(), self.clone())
     }
 }
 

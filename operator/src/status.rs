@@ -82,19 +82,19 @@ impl Statuses {
         let status = serde_json::to_value(&new).map_err(unwritable)?;
         let Some(version) = self.patch(object, &status).await? else { return Ok(Reconciled::Done) };
         let uid = object.meta().uid.clone();
-        self.written.lock().insert(id(object), Written { uid, version, status, pace });
+        self.written.lock().insert(key(object).of_kind::<K>(), Written { uid, version, status, pace });
         self.events.transitions(object, old.conditions(), new.conditions()).await;
         Ok(Reconciled::Done)
     }
 
     /// Forgets an object that is gone.
     pub fn forget<K: Resource<DynamicType = ()>>(&self, key: &ObjectKey) {
-        self.written.lock().remove(&(K::kind(&()).into_owned(), key.clone()));
+        self.written.lock().remove(&key.of_kind::<K>());
     }
 
     fn last<K: Resource<DynamicType = ()>>(&self, object: &K) -> Option<Written> {
         let written = self.written.lock();
-        written.get(&id(object)).filter(|last| last.uid == object.meta().uid).cloned()
+        written.get(&key(object).of_kind::<K>()).filter(|last| last.uid == object.meta().uid).cloned()
     }
 
     /// Returns the version of the object with that status; nothing when the object is gone.
@@ -134,10 +134,6 @@ fn is_newer(meta: &ObjectMeta, version: &str) -> bool {
     let number = |version: &str| version.parse::<u64>().ok();
     let cached = meta.resource_version.as_deref().and_then(number);
     cached.is_some() && cached > number(version)
-}
-
-fn id<K: Resource<DynamicType = ()>>(object: &K) -> (String, ObjectKey) {
-    (K::kind(&()).into_owned(), key(object))
 }
 
 /// A bucket of [`BURST`] writes that one is added to every [`INTERVAL`].

@@ -128,14 +128,11 @@ struct Seen {
     taken: Vec<f64>,
 }
 
-/// Others' latency before and during each flood.
+/// Others' latency before and during each flood. A peer that fails others then is left out.
 ///
 /// # Errors
-/// A proxy cannot be started, or a request of the others fails.
+/// A proxy cannot be started, or Evenkeel fails a request of the others.
 pub async fn measure(run: &mut Run) -> Result<Finding> {
-    for contender in CONTENDERS {
-        run.process(contender).await?;
-    }
     let mut table = Table::new([
         "Flood",
         "of",
@@ -146,32 +143,41 @@ pub async fn measure(run: &mut Run) -> Result<Finding> {
     ]);
     let mut worst = 0.0_f64;
     for flood in FLOODS {
-        let mut seen = CONTENDERS.map(|contender| (contender, Seen::default()));
-        for _ in 0..run.rounds.count.min(3) {
-            for (contender, seen) in &mut seen {
-                seen.note(flood, *contender)
-                    .await
-                    .with_context(|| format!("{}: {}", contender.name(), flood.name))?;
-            }
-        }
-        for (contender, Seen { before, meanwhile, taken }) in &seen {
+        for (contender, Seen { before, meanwhile, taken }) in rounds(run, flood).await? {
             let spread = |values: &[f64]| Spread::of(values.iter().copied()).context("there were no rounds");
-            let ratio = ratios(meanwhile, before).context("there were no rounds")?;
+            let ratio = ratios(&meanwhile, &before).context("there were no rounds")?;
             if contender.is_evenkeel() {
                 worst = worst.max(ratio.median);
             }
             table.line([
                 flood.name.to_owned(),
                 contender.name().to_owned(),
-                digits(spread(taken)?.median),
-                spread(before)?.to_string(),
-                spread(meanwhile)?.to_string(),
+                digits(spread(&taken)?.median),
+                spread(&before)?.to_string(),
+                spread(&meanwhile)?.to_string(),
                 ratio.to_string(),
             ]);
         }
     }
     let what = "p99 of others during the worst flood, in relation to that before".to_owned();
     Ok(Finding { table, goals: vec![Goal { what, bar: BAR, measured: worst, unit: "" }] })
+}
+
+async fn rounds(run: &mut Run, flood: &'static Flood) -> Result<Vec<(Contender, Seen)>> {
+    let mut all = Vec::from(CONTENDERS.map(|contender| (contender, Seen::default())));
+    for _ in 0..run.rounds.count.min(3) {
+        let mut able = Vec::new();
+        for (contender, mut seen) in all {
+            run.process(contender).await?;
+            match seen.note(flood, contender).await {
+                Ok(()) => able.push((contender, seen)),
+                Err(error) if contender.is_evenkeel() => return Err(error.context(flood.name)),
+                Err(error) => eprintln!("{} is left out of {}: {error:#}", contender.name(), flood.name),
+            }
+        }
+        all = able;
+    }
+    Ok(all)
 }
 
 impl Seen {

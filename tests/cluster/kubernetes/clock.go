@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -70,10 +71,10 @@ func setClock(pid string, seconds int32) error {
 	}
 	defer syscall.Kill(number, syscall.SIGCONT)
 	for range 100 {
-		if err := syscall.Kill(number, syscall.SIGSTOP); err != nil {
+		if err := stop(number); err != nil {
 			return err
 		}
-		if outside, err := stoppedOutside(pid, start, end); err != nil {
+		if outside, err := isOutside(pid, start, end); err != nil {
 			return err
 		} else if outside {
 			_, err := memory.WriteAt(shifted(seconds), code)
@@ -83,6 +84,59 @@ func setClock(pid string, seconds int32) error {
 		time.Sleep(time.Millisecond)
 	}
 	return fmt.Errorf("it reads the clock all the time")
+}
+
+// stop stops a process, and waits until each of its threads has stopped.
+func stop(pid int) error {
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for range 1000 {
+		running := 0
+		err := eachThread(strconv.Itoa(pid), "stat", func(stat string) {
+			_, state, _ := strings.Cut(stat[strings.LastIndexByte(stat, ')')+1:], " ")
+			if !strings.HasPrefix(state, "T") {
+				running++
+			}
+		})
+		if err != nil || running == 0 {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return fmt.Errorf("it does not stop")
+}
+
+// isOutside says whether every thread of a process that was stopped is outside of these addresses.
+func isOutside(pid string, start, end int64) (bool, error) {
+	inside := 0
+	err := eachThread(pid, "syscall", func(where string) {
+		fields := strings.Fields(where) // the last is the program counter
+		counter, err := strconv.ParseInt(fields[len(fields)-1], 0, 64)
+		if err != nil || counter >= start && counter < end {
+			inside++
+		}
+	})
+	return inside == 0, err
+}
+
+// eachThread reads a file of each thread that a process has.
+func eachThread(pid, file string, do func(string)) error {
+	threads, err := filepath.Glob(filepath.Join("/proc", pid, "task", "*", file))
+	if err != nil {
+		return err
+	}
+	for _, thread := range threads {
+		content, err := os.ReadFile(thread)
+		switch {
+		case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ESRCH): // it has ended
+		case err != nil:
+			return err
+		default:
+			do(string(content))
+		}
+	}
+	return nil
 }
 
 // vdsoOf is where a process has the vDSO.
@@ -120,34 +174,4 @@ func functionIn(memory *os.File, start, end int64, name string) (int64, error) {
 		}
 	}
 	return 0, fmt.Errorf("its vDSO has no %s of that size", name)
-}
-
-// stoppedOutside waits until every thread has stopped, and says whether all of them are outside of the vDSO.
-func stoppedOutside(pid string, start, end int64) (bool, error) {
-	threads, err := filepath.Glob(filepath.Join("/proc", pid, "task", "*", "syscall"))
-	if err != nil {
-		return false, err
-	}
-	for _, thread := range threads {
-		for {
-			state, err := os.ReadFile(thread)
-			if err != nil {
-				return false, err
-			}
-			fields := strings.Fields(string(state))
-			if len(fields) < 3 { // "running"
-				time.Sleep(time.Millisecond)
-				continue
-			}
-			counter, err := strconv.ParseInt(fields[len(fields)-1], 0, 64)
-			if err != nil {
-				return false, err
-			}
-			if counter >= start && counter < end {
-				return false, nil
-			}
-			break
-		}
-	}
-	return true, nil
 }

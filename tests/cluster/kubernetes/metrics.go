@@ -56,11 +56,11 @@ var timestamp = regexp.MustCompile(`"timestamp":"[^"]+"`)
 // stale lets what is measured be an hour old while a signal says so.
 func stale(fresh http.Handler) http.Handler {
 	var isStale atomic.Bool
-	signals := make(chan os.Signal, 1)
+	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGUSR1, syscall.SIGUSR2)
 	go func() {
-		for signal := range signals {
-			isStale.Store(signal == syscall.SIGUSR1)
+		for received := range signals {
+			isStale.Store(received == syscall.SIGUSR1)
 		}
 	}()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -29,6 +29,9 @@ const SCALE_INS: usize = 5;
 const ILL_SECONDS: u64 = 5;
 /// How long a node is away: less than Kubernetes takes to notice.
 const NODE_SECONDS: u64 = 20;
+/// So long a node remembers the way of a connection that was reset (`nf_conntrack_tcp_timeout_close`, and a bit): a client that
+/// uses its port again is led to the same proxy, even if that is gone.
+const REMEMBERED_SECONDS: u64 = 12;
 
 /// What clients are promised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -251,18 +254,24 @@ async fn proxy_rollout(stage: &Stage<'_>) -> Result<()> {
 /// Nobody takes what proxies print for each request: the runtimes of all nodes hang.
 async fn logs_not_read(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
     stage.log_requests(true).await?;
-    let nodes = 1..=stage.nodes().await?;
-    for node in nodes.clone() {
-        signal(Signal::Stop, &format!("containerd{node}")).await?;
-    }
-    let meanwhile = steady.run_on(stage.extent.outage_seconds).await;
-    for node in nodes {
-        signal(Signal::Continue, &format!("containerd{node}")).await?;
-    }
+    let nodes = stage.nodes().await?;
+    let runtimes = async |what: Signal| {
+        let mut sent = Ok(());
+        for node in 1..=nodes {
+            sent = sent.and(signal(what, &format!("containerd{node}")).await);
+        }
+        sent
+    };
+    let meanwhile = match runtimes(Signal::Stop).await {
+        Ok(()) => steady.run_on(stage.extent.outage_seconds).await,
+        failed => failed,
+    };
+    runtimes(Signal::Continue).await?;
     meanwhile?;
-    eventually("lines of requests", async || {
-        let logs = stage.ns.kubectl(&["logs", "deployment/shop-proxy", "--tail=100"]).await?;
-        ensure!(logs.contains(r#""status":200"#), "none in {logs:?}");
+    eventually("the line of a request after it", async || {
+        crate::traffic::http::get(&stage.http.url("/?read=again")).await?;
+        let logs = ["logs", "--selector=evenkeel.dev/load-balancer=shop", "--since=2s", "--tail=-1"];
+        ensure!(stage.ns.kubectl(&logs).await?.contains("/?read=again"), "it is not there");
         Ok(())
     })
     .await?;
@@ -305,6 +314,7 @@ async fn node_cut_off(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
     let meanwhile = steady.run_on(NODE_SECONDS).await;
     heal(&node).await?;
     meanwhile?;
+    steady.run_on(REMEMBERED_SECONDS).await?;
     stage.until_well(REPLICAS).await
 }
 
@@ -314,6 +324,7 @@ async fn node_killed(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
     let meanwhile = steady.run_on(NODE_SECONDS).await;
     boot(&node).await?;
     meanwhile?;
+    steady.run_on(REMEMBERED_SECONDS).await?;
     stage.until_well(REPLICAS).await
 }
 

@@ -24,9 +24,7 @@ const OPERATORS_AWAY: u64 = 5;
 
 pub(super) async fn operator_killed_in_a_drain(stage: &Stage<'_>) -> Result<()> {
     begin_drain(stage).await?;
-    let leader = leader(&stage.ns.client).await?;
-    let pods: Api<Pod> = Api::namespaced(stage.ns.client.clone(), SYSTEM);
-    signal(Signal::Kill, uid(&pods.get(&leader).await?)?).await?;
+    signal(Signal::Kill, &leaders_uid(&stage.ns.client).await?).await?;
     stage.until_well(2).await?;
     stage.operator(&["rollout", "status", "deployment/evenkeel-operator", "--timeout=60s"]).await
 }
@@ -66,8 +64,7 @@ pub(super) async fn operator_dies(
 /// The leader is stopped until another leads, and then goes on as if nothing had happened.
 pub(super) async fn leader_paused(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
     let paused = leader(&stage.ns.client).await?;
-    let pods: Api<Pod> = Api::namespaced(stage.ns.client.clone(), SYSTEM);
-    let uid_of_paused = uid(&pods.get(&paused).await?)?.to_owned();
+    let uid_of_paused = leaders_uid(&stage.ns.client).await?;
     signal(Signal::Stop, &uid_of_paused).await?;
     let meanwhile = async {
         eventually("another leader", async || {
@@ -144,8 +141,7 @@ pub(super) async fn authority_rotated(stage: &Stage<'_>) -> Result<()> {
         }
     }
     seen?;
-    let pods: Api<Pod> = Api::namespaced(stage.ns.client.clone(), SYSTEM);
-    signal(Signal::Kill, uid(&pods.get(&leader(&stage.ns.client).await?).await?)?).await?;
+    signal(Signal::Kill, &leaders_uid(&stage.ns.client).await?).await?;
     stage.scale(4).await
 }
 
@@ -157,4 +153,10 @@ pub async fn leader(client: &Client) -> Result<String> {
     let leases: Api<Lease> = Api::namespaced(client.clone(), SYSTEM);
     let holder = leases.get("evenkeel-operator").await?.spec.and_then(|spec| spec.holder_identity);
     holder.filter(|holder| !holder.is_empty()).context("nobody holds the lease")
+}
+
+/// UID of the pod that holds the operator's lease.
+pub(super) async fn leaders_uid(client: &Client) -> Result<String> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), SYSTEM);
+    uid(&pods.get(&leader(client).await?).await?).map(str::to_owned)
 }

@@ -57,7 +57,7 @@ async fn nobody_is_let_go(stage: &Stage<'_>, steady: &Steady) -> Result<()> {
 async fn somebody_is_let_go(stage: &Stage<'_>) -> Result<()> {
     let fewer = |web: &ReplicaService| wanted(web).is_some_and(|wanted| wanted < TOO_MANY);
     stage.ns.until("web", "with fewer replicas when there are metrics again", fewer).await?;
-    set_scaling(stage, json!({"policies": []})).await?;
+    set_scaling(stage, json!({"policies": null, "scaleIn": null})).await?;
     stage.scale(AGAIN).await
 }
 

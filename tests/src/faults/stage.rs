@@ -156,13 +156,13 @@ impl<'a> Stage<'a> {
         self.until_rolled_out("shop-proxy", 2).await
     }
 
-    /// How many nodes the cluster has.
+    /// How many nodes the cluster has that run containers.
     ///
     /// # Errors
     /// When the API server does not answer.
     pub async fn nodes(&self) -> Result<usize> {
         let nodes: Api<Node> = Api::all(self.ns.client.clone());
-        Ok(nodes.list(&ListParams::default()).await?.items.len())
+        Ok(nodes.list(&ListParams::default().labels("!fake")).await?.items.len())
     }
 
     /// The pods of the replicas that nobody deleted yet.

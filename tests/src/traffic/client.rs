@@ -136,7 +136,8 @@ fn is_untouched(error: &(dyn std::error::Error + 'static)) -> bool {
         let refused = cause.downcast_ref::<h2::Error>().is_some_and(|said| {
             said.is_go_away() && said.is_remote() && said.reason() == Some(h2::Reason::NO_ERROR)
         });
-        refused || cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user)
+        let unsent = cause.downcast_ref::<hyper::Error>();
+        refused || unsent.is_some_and(|error| error.is_user() || error.is_canceled())
     })
 }
 

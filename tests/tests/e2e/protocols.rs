@@ -3,7 +3,6 @@
 use anyhow::{Context as _, Result, ensure};
 use evenkeel_tests::cluster::with_namespace;
 use evenkeel_tests::conditions::eventually;
-use evenkeel_tests::conditions::eventually;
 use evenkeel_tests::fixtures::{listener, named, web_group};
 use evenkeel_tests::traffic::{Client, Load, Pace, Recorder, Tally, http};
 use http_body_util::Full;
