@@ -90,6 +90,9 @@ impl HttpCarrier {
         let Opened { socket, begun, h2 } = opened;
         let listening = port.listening();
         let idle = listening.table.idle_timeout;
+        // Who comes while the proxy leaves has something to ask. It is told to go elsewhere with its answer, not instead of one.
+        let late = port.is_leaving();
+        let requests = if late { 1 } else { listening.table.limits.requests_per_connection };
         let stream = ClientStream::new(socket, connection.clone(), listening.metrics.clone()).after(begun);
         let stream: Stream = Box::new(if h2 { stream.gathering() } else { stream });
         let app = Arc::new(App {
@@ -100,17 +103,23 @@ impl HttpCarrier {
             idle,
             limits: listening.table.limits,
             options: options(h2, idle),
-            last: Last::new(listening.table.limits.requests_per_connection),
+            last: Last::new(requests),
             patience: Patience::default(),
         });
         let leaving = app.last.leaving();
-        let mut port_leaving = port.leaving();
+        let told = async {
+            if late {
+                port.closed().await;
+            } else {
+                // It is never dropped before the port.
+                let _ = port.leaving().changed().await;
+            }
+        };
         let serve = async {
             let mut served = pin!(app.process_new(stream, &leaving));
             tokio::select! {
                 _ = &mut served => return,
-                // It is never dropped before the port.
-                _ = port_leaving.changed() => {}
+                () = told => {}
             }
             app.last.leave();
             served.await;

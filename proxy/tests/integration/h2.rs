@@ -15,12 +15,14 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 /// The headers are complete, and there is no body.
 const END: u8 = 0x5;
 /// The headers are complete.
 const END_HEADERS: u8 = 0x4;
 const END_STREAM: u8 = 0x1;
+const ACK: u8 = 0x1;
 const CANCEL: [u8; 4] = [0, 0, 0, 8];
 const ENHANCE_YOUR_CALM: u8 = 11;
 /// `GET http://a/`, by numbers of HPACK's static table but for the authority.
@@ -239,4 +241,39 @@ async fn a_client_that_takes_nothing_of_its_answers_is_given_up() {
     until("they are under way", || in_flight(&proxy) > 0).await;
     until("nothing is in flight", || in_flight(&proxy) == 0).await;
     assert_eq!(crate::client::get(local(port), "/").await.status, 200);
+}
+
+/// Waits until the proxy has read everything, and answers what it asks meanwhile.
+async fn ping(socket: &mut TcpStream) {
+    let ours = b"read it?";
+    socket.write_all(&frame(PING, 0, 0, ours)).await.expect("to write");
+    loop {
+        let (_, _, payload) = next(socket, &[PING]).await;
+        if payload == ours {
+            return;
+        }
+        socket.write_all(&frame(PING, ACK, 0, &payload)).await.expect("to write");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_begins_while_the_proxy_leaves_is_told_so_with_its_first_answer() {
+    let alive = Target::saying("alive").await;
+    let port = free_port();
+    let proxy = serve(&forwarding(port, &[target("t", alive.port)])).await;
+    proxy.listeners.announce_leaving();
+    let (mut asks, mut idle) = (connect(port, &[]).await, connect(port, &[]).await);
+    for _ in 0..2 {
+        ping(&mut asks).await;
+        ping(&mut idle).await;
+    }
+    asks.write_all(&frame(HEADERS, END, 1, GET)).await.expect("to write");
+    let (mut answered, mut told) = (false, false);
+    while !answered || !told {
+        let (kind, stream, _) = next(&mut asks, &[HEADERS, GOAWAY]).await;
+        answered |= kind == HEADERS && stream == 1;
+        told |= kind == GOAWAY;
+    }
+    proxy.listeners.close_all();
+    next(&mut idle, &[GOAWAY]).await;
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::{DATA, END, END_HEADERS, GET, HEADERS, POST, PREFACE, SETTINGS, frame};
+use super::{DATA, END, END_HEADERS, GET, HEADERS, PING, POST, PREFACE, SETTINGS, frame};
 use crate::client::get;
 use crate::harness::{PATIENCE, forwarding, local, target};
 use crate::process::Process;
@@ -14,7 +14,6 @@ use crate::target::Target;
 
 const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
-const PING: u8 = 6;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 
