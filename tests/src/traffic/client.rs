@@ -9,7 +9,7 @@ use http::{Method, Request};
 use http_body_util::{BodyExt as _, Full};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
@@ -18,6 +18,11 @@ use super::tally::{Answer, Outcome};
 
 /// An exchange on an open connection without an answer for so long has failed.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What nobody has looked at is sent again so many times, about as often as Go's client does it: servers leave one after the other.
+const MAX_REPEATS: u32 = 6;
+/// And so long after each time before: the client needs a moment to see that a connection is over.
+const REPEAT_AFTER: Duration = Duration::from_millis(10);
 
 /// Whom to ask, and how.
 #[derive(Clone)]
@@ -112,9 +117,13 @@ async fn ask(client: &HttpClient, url: &str, body: Option<Bytes>) -> Result<Answ
     let body = Full::new(body.unwrap_or_default());
     let request = || Request::builder().method(method.clone()).uri(url).body(body.clone());
     let exchange = async {
-        let response = match client.request(request()?).await {
-            Err(error) if is_untouched(&error) => client.request(request()?).await?,
-            response => response?,
+        let mut repeats = 0;
+        let response = loop {
+            match client.request(request()?).await {
+                Err(error) if is_untouched(&error) && repeats < MAX_REPEATS => repeats += 1,
+                response => break response?,
+            }
+            sleep(REPEAT_AFTER * repeats).await;
         };
         let replica =
             response.headers().get("x-replica").and_then(|value| value.to_str().ok()).map(String::from);
@@ -129,8 +138,8 @@ async fn ask(client: &HttpClient, url: &str, body: Option<Bytes>) -> Result<Answ
 }
 
 /// Whether nobody has looked at the request, so that it may be sent again: the server said so by GOAWAY (RFC 9113, 6.8), or the
-/// connection ended while the request waited for its turn on it, in the client. The client itself repeats only what had not
-/// got so far.
+/// connection ended while the request waited for its turn on it, in the client. hyper's client repeats only what had not got
+/// so far.
 fn is_untouched(error: &(dyn std::error::Error + 'static)) -> bool {
     std::iter::successors(Some(error), |error| error.source()).any(|cause| {
         let refused = cause.downcast_ref::<h2::Error>().is_some_and(|said| {
