@@ -90,7 +90,6 @@ impl HttpCarrier {
         let Opened { socket, begun, h2 } = opened;
         let listening = port.listening();
         let idle = listening.table.idle_timeout;
-        // Who comes while the proxy leaves has something to ask. It is told to go elsewhere with its answer, not instead of one.
         let late = port.is_leaving();
         let requests = if late { 1 } else { listening.table.limits.requests_per_connection };
         let stream = ClientStream::new(socket, connection.clone(), listening.metrics.clone()).after(begun);
@@ -107,19 +106,11 @@ impl HttpCarrier {
             patience: Patience::default(),
         });
         let leaving = app.last.leaving();
-        let told = async {
-            if late {
-                port.closed().await;
-            } else {
-                // It is never dropped before the port.
-                let _ = port.leaving().changed().await;
-            }
-        };
         let serve = async {
             let mut served = pin!(app.process_new(stream, &leaving));
             tokio::select! {
                 _ = &mut served => return,
-                () = told => {}
+                () = leaves(&port, late) => {}
             }
             app.last.leave();
             served.await;
@@ -131,6 +122,17 @@ impl HttpCarrier {
                 "an HTTP/2 connection is closed: its client takes back most of what it asks for"
             ),
         }
+    }
+}
+
+/// Ready when a client is to be told to go elsewhere. One that comes late, while the proxy leaves, has something to ask: it is
+/// told with its first answer, not instead of one, and without any request when nothing more is accepted.
+async fn leaves(port: &Port, late: bool) {
+    if late {
+        port.closed().await;
+    } else {
+        // It is never dropped before the port.
+        let _ = port.leaving().changed().await;
     }
 }
 
