@@ -1,7 +1,8 @@
-//! From a snapshot to what is in force: groups first, then the table, then the listeners' sockets.
+//! From a snapshot to what is in force: groups first, then the table, then the listeners' sockets, and last the end of groups
+//! that no listener leads to any more.
 //!
 //! ```text
-//! snapshot ─► groups: targets, drains (always)  ─► table: listeners, rules ─► sockets ─► Ack
+//! snapshot ─► groups: targets, drains (always)  ─► table: listeners, rules ─► sockets ─► groups that left ─► Ack
 //!                    └─ settings (if valid)              (if valid)           (if bound)
 //! ```
 
@@ -56,7 +57,8 @@ impl Core {
         self.applied.subscribe()
     }
 
-    /// Takes over a snapshot, but for the listeners' sockets. When this returns, no pick begins at a target that drains.
+    /// Takes over a snapshot, but for the listeners' sockets and for groups that left it. When this returns, no pick begins
+    /// at a target that drains.
     pub fn apply(&self, snapshot: &Snapshot, now: Instant) -> Vec<Rejection> {
         let mut groups = self.groups.lock();
         let mut rejections = Vec::new();
@@ -68,11 +70,14 @@ impl Core {
         }
         let (table, rejected) = Table::build(snapshot, &current, &self.table.load());
         rejections.extend(rejected);
-        let table = Arc::new(table);
-        self.table.store(Arc::clone(&table));
-        retire_groups(&mut groups, snapshot, &table, now);
+        self.table.store(Arc::new(table));
         self.applied.send_replace(snapshot.version);
         rejections
+    }
+
+    /// Ends groups that left the snapshot, once the listeners know their new rules: until then requests go to them.
+    pub fn retire(&self, snapshot: &Snapshot, now: Instant) {
+        retire_groups(&mut self.groups.lock(), snapshot, &self.table.load(), now);
     }
 
     /// Once a second: closes what is left at drained targets past their limit, and forgets what is gone and idle.
@@ -160,6 +165,7 @@ impl<L: Reconcile> Applier<L> {
         rejections.extend(self.core.apply(snapshot, Instant::now()));
         let table = Arc::clone(&self.core.table());
         rejections.extend(self.listeners.reconcile(table).await);
+        self.core.retire(snapshot, Instant::now());
         rejections.sort();
         rejections.dedup();
         let ack = Ack { version: snapshot.version, rejections };

@@ -26,6 +26,7 @@ impl Scene {
         );
         let snapshot: Snapshot = serde_saphyr::from_str(&text).unwrap();
         let rejections = self.core.apply(&snapshot, Instant::now());
+        self.core.retire(&snapshot, Instant::now());
         rejections.into_iter().map(|rejection| format!("{}: {}", rejection.name, rejection.reason)).collect()
     }
 
@@ -208,6 +209,37 @@ fn what_left_the_snapshot_is_known_until_nothing_is_in_flight() {
     drop(held);
     scene.apply("", "");
     assert!(scene.core.groups().is_empty());
+}
+
+/// Listeners that follow their old rules until they are told of new ones: what becomes of a request then.
+#[derive(Default)]
+struct OldRules {
+    leading_to: Mutex<Option<Arc<Group>>>,
+    picked: AtomicUsize,
+}
+
+impl Reconcile for Arc<OldRules> {
+    async fn reconcile(&self, _: Arc<Table>) -> Vec<Rejection> {
+        let group = self.leading_to.lock().clone();
+        let picked = group.is_some_and(|group| pick(&group, &[]).is_ok());
+        self.picked.fetch_add(usize::from(picked), SeqCst);
+        Vec::new()
+    }
+}
+
+#[tokio::test]
+async fn a_group_takes_requests_until_no_listener_leads_there() {
+    let (core, listeners) = (Arc::new(Core::default()), Arc::new(OldRules::default()));
+    let applier = Applier::new(core.clone(), listeners.clone(), Arc::default());
+    let snapshot = |text: &str| -> Snapshot { serde_saphyr::from_str(text).unwrap() };
+    let with = "{version: {epoch: 1, counter: 1}, targetGroups: {api: {targets: [{id: a, address: 10.0.0.1, port: 80}]}}}";
+    applier.apply(&snapshot(with), Vec::new()).await;
+    let group = core.groups()[0].clone();
+    set_all(&group, Health::Healthy);
+    *listeners.leading_to.lock() = Some(group.clone());
+    applier.apply(&snapshot("{version: {epoch: 1, counter: 2}}"), Vec::new()).await;
+    assert_eq!(listeners.picked.load(SeqCst), 1);
+    assert_eq!(pick(&group, &[]).unwrap_err(), NoTarget::NoneInService);
 }
 
 #[test]
