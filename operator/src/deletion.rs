@@ -14,8 +14,8 @@ use crate::controller::Reconciled;
 use crate::registry::ObjectKey;
 use crate::wakes::key;
 
-/// From when the deletion was noticed until proxies can have heard of it and have reported since: earlier reports of nothing in flight
-/// say nothing.
+/// From when the deletion was noticed until proxies can have heard of it and have reported since: earlier reports of nothing
+/// in flight say nothing.
 const SETTLE: Duration = Duration::from_secs(5);
 /// From one look to the next while something is in flight.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -19,7 +19,8 @@ use super::tally::{Answer, Outcome};
 /// An exchange on an open connection without an answer for so long has failed.
 const ECHO_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What nobody has looked at is sent again so many times, about as often as Go's client does it: servers leave one after the other.
+/// What nobody has looked at is sent again so many times, about as often as by Go's client: servers leave one after the
+/// other.
 const MAX_REPEATS: u32 = 6;
 /// And so long after each time before: the client needs a moment to see that a connection is over.
 const REPEAT_AFTER: Duration = Duration::from_millis(10);
