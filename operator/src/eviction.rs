@@ -10,11 +10,13 @@
 //! without it, as the configuration of the webhook says; a sleep before the replica's end covers short requests then.
 
 mod decide;
+mod holds;
 mod metrics;
 mod server;
 mod trust;
 
 pub use decide::{Answer, answer};
+pub use holds::Holds;
 pub use metrics::Metrics;
 pub use server::{Warden, serve};
 pub use trust::trust;

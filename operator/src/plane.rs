@@ -17,7 +17,7 @@ use crate::autoscaler::{self, Autoscaler, Decisions};
 use crate::ca::{self, Around, Keeper, Pace};
 use crate::drain::{self, Drain};
 use crate::events::Events;
-use crate::eviction::{self, Warden};
+use crate::eviction::{self, Holds, Warden};
 use crate::lost::{self, Search};
 use crate::push::endpoint::Ports;
 use crate::push::{self, Publisher, PushState, Serving};
@@ -78,7 +78,7 @@ impl Plane {
         stop: CancellationToken,
     ) -> Warden {
         let (client, world, registry) = (client.clone(), self.world.clone(), registry.clone());
-        Warden { client, world, registry, metrics, stop }
+        Warden { client, world, registry, holds: Holds::default(), metrics, stop }
     }
 
     fn search(

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
 use crate::drain::{DELETION_COST, LEAVES_FIRST};
-use crate::labels::EVICTION;
 use crate::targets::{DRAINING, containers_ready};
 use crate::world::has_ended;
 
@@ -32,20 +30,17 @@ pub enum Answer {
     Remove,
 }
 
-/// What the eviction of a replica is answered, where a drain may take `drain`.
-pub fn answer(pod: &Pod, drain: Duration, now: Timestamp) -> Answer {
+/// What the eviction of a replica is answered, where a drain may take `drain`. `known_for` is absent where nothing is noted
+/// on the pod.
+pub fn answer(pod: &Pod, drain: Duration, known_for: Option<Duration>) -> Answer {
     let annotations = pod.annotations();
     let draining = annotations.contains_key(DRAINING);
     let idle = !draining && !containers_ready(pod);
     if pod.metadata.deletion_timestamp.is_some() || has_ended(pod) || idle {
         return Answer::Allow;
     }
-    // What cannot be read was written by somebody else: it is noted anew.
-    let Some(asked) = annotations.get(EVICTION).and_then(|time| time.parse::<Timestamp>().ok()) else {
-        return Answer::Note;
-    };
-    let held = Duration::try_from(now.duration_since(asked)).unwrap_or_default();
-    if held >= drain + PATIENCE {
+    let Some(known_for) = known_for else { return Answer::Note };
+    if known_for >= drain + PATIENCE {
         Answer::GiveUp
     } else if !draining {
         Answer::Replace
@@ -74,31 +69,25 @@ impl Answer {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, from_value, json};
+    use jiff::Timestamp;
+    use serde_json::{from_value, json};
 
     use super::*;
 
     #[test]
     fn who_asks_waits_until_the_replica_was_drained() {
-        let asked = json!({EVICTION: "2026-01-01T00:00:00Z"});
-        let with = |more: Value| {
-            let mut annotations = asked.clone();
-            annotations.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            annotations
-        };
         let (draining, marked) =
             (json!({DRAINING: "x"}), json!({DRAINING: "x", DELETION_COST: LEAVES_FIRST}));
-        for (case, annotations, ready, after, expected) in [
-            ("the first time", json!({}), true, 0, Answer::Note),
-            ("somebody else noted something", json!({EVICTION: "now"}), true, 0, Answer::Note),
-            ("the second time", asked.clone(), true, 5, Answer::Replace),
-            ("it drains", with(draining.clone()), true, 10, Answer::Drain),
-            ("it drains for another reason", draining.clone(), true, 0, Answer::Note),
-            ("it drains and its containers are not ready", with(draining), false, 10, Answer::Drain),
-            ("it is drained", with(marked), true, 10, Answer::Remove),
-            ("it never served", json!({}), false, 0, Answer::Allow),
-            ("the time of a drain is over", asked.clone(), true, 300, Answer::Replace),
-            ("there was time enough", asked.clone(), true, 900, Answer::GiveUp),
+        for (case, annotations, ready, known_for, expected) in [
+            ("the first time", json!({}), true, None, Answer::Note),
+            ("the second time", json!({}), true, Some(5), Answer::Replace),
+            ("it drains", draining.clone(), true, Some(10), Answer::Drain),
+            ("it drains for another reason", draining.clone(), true, None, Answer::Note),
+            ("it drains and its containers are not ready", draining, false, Some(10), Answer::Drain),
+            ("it is drained", marked, true, Some(10), Answer::Remove),
+            ("it never served", json!({}), false, None, Answer::Allow),
+            ("the time of a drain is over", json!({}), true, Some(300), Answer::Replace),
+            ("there was time enough", json!({}), true, Some(900), Answer::GiveUp),
         ] {
             let pod = json!({
                 "metadata": {"annotations": annotations},
@@ -106,8 +95,8 @@ mod tests {
                     {"type": "ContainersReady", "status": if ready { "True" } else { "False" }},
                 ]},
             });
-            let now = Timestamp::from_second(1_767_225_600 + after).unwrap();
-            let found = answer(&from_value(pod).unwrap(), Duration::from_secs(300), now);
+            let known_for = known_for.map(Duration::from_secs);
+            let found = answer(&from_value(pod).unwrap(), Duration::from_secs(300), known_for);
             assert_eq!(found, expected, "{case}");
             let goes = matches!(expected, Answer::Allow | Answer::GiveUp);
             assert_eq!(found.wait().is_none(), goes, "{case}");
@@ -119,8 +108,8 @@ mod tests {
         let mut pod = Pod::default();
         pod.metadata.deletion_timestamp =
             Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(Timestamp::UNIX_EPOCH));
-        assert_eq!(answer(&pod, Duration::ZERO, Timestamp::UNIX_EPOCH), Answer::Allow);
+        assert_eq!(answer(&pod, Duration::ZERO, Some(Duration::ZERO)), Answer::Allow);
         let pod = from_value(json!({"metadata": {}, "status": {"phase": "Failed"}})).unwrap();
-        assert_eq!(answer(&pod, Duration::ZERO, Timestamp::UNIX_EPOCH), Answer::Allow);
+        assert_eq!(answer(&pod, Duration::ZERO, Some(Duration::ZERO)), Answer::Allow);
     }
 }

@@ -16,11 +16,11 @@ use kube::core::response::StatusSummary;
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tokio::net::TcpListener;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use super::{Answer, Metrics, PATH, answer};
+use super::{Answer, Holds, Metrics, PATH, answer};
 use crate::drain::forwards;
 use crate::labels::{EVICTION, REPLICA_SERVICE, SCALE_MANAGER};
 use crate::push::{Door, Serving};
@@ -38,6 +38,8 @@ pub struct Warden {
     pub world: Arc<World>,
     /// What was accepted.
     pub registry: Arc<Registry>,
+    /// For how long who asks has been held.
+    pub holds: Holds,
     /// Counters.
     pub metrics: Metrics,
     /// Cancelled when nothing must be written or answered any more.
@@ -85,7 +87,7 @@ async fn evict(
     }
     let request: Request = review.try_into().map_err(|_| StatusCode::BAD_REQUEST)?;
     let mut response = AdmissionResponse::from(&request);
-    if let Some(sentence) = warden.answer(&request, Timestamp::now()).await {
+    if let Some(sentence) = warden.answer(&request, Instant::now(), Timestamp::now()).await {
         response.allowed = false;
         // What `kubectl drain` and everyone else who evicts takes for "try again".
         response.result.status = Some(StatusSummary::Failure);
@@ -98,14 +100,15 @@ async fn evict(
 
 impl Warden {
     /// Why whoever asks has to wait; none where it has not.
-    async fn answer(&self, request: &Request, now: Timestamp) -> Option<String> {
+    async fn answer(&self, request: &Request, now: Instant, time: Timestamp) -> Option<String> {
         let pod = ObjectKey::new(request.namespace.as_deref()?, &request.name);
         let (replica, service, drain) = self.replica(&pod)?;
-        let answer = answer(&replica, drain, now);
+        self.holds.keep(self.world.replicas.state().iter().map(AsRef::as_ref));
+        let answer = answer(&replica, drain, self.holds.known_for(&replica, now));
         self.metrics.answered(answer);
         debug!(%pod, ?answer, "an eviction is asked for");
         if answer == Answer::Note && !request.dry_run {
-            self.note(&pod, &replica, now).await;
+            self.note(&pod, &replica, time).await;
         }
         if answer == Answer::GiveUp {
             warn!(%pod, replica_service = %service, "evicted before it could be drained: nothing serves in its place");
@@ -130,9 +133,9 @@ impl Warden {
     }
 
     /// Notes the wish on the pod: from there everything goes on, whoever leads. If that fails, it is asked for again.
-    async fn note(&self, key: &ObjectKey, pod: &Pod, now: Timestamp) {
+    async fn note(&self, key: &ObjectKey, pod: &Pod, time: Timestamp) {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
-        let metadata = json!({"uid": pod.metadata.uid, "annotations": {EVICTION: now.to_string()}});
+        let metadata = json!({"uid": pod.metadata.uid, "annotations": {EVICTION: time.to_string()}});
         let params = PatchParams { field_manager: Some(SCALE_MANAGER.into()), ..PatchParams::default() };
         let patch = Patch::Merge(json!({ "metadata": metadata }));
         match timeout(REQUEST_TIMEOUT, api.patch_metadata(&key.name, &params, &patch)).await {

@@ -35,6 +35,7 @@ fn fixture() -> Fixture {
         client,
         world: Arc::new(world),
         registry: Arc::new(registry),
+        holds: Holds::default(),
         metrics,
         stop: CancellationToken::new(),
     };
@@ -118,6 +119,18 @@ async fn what_is_noted_is_not_noted_again() {
     fixture.writers.replicas.apply_watcher_event(&Event::Apply(pod("api-1-a", "api", &noted)));
     assert_eq!(fixture.asked("api-1-a", false).await["response"]["allowed"], false);
     assert!(fixture.log.lock().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_is_held_although_the_clock_says_that_it_was_long_ago() {
+    let mut fixture = fixture();
+    let noted = json!({EVICTION: "2001-01-01T00:00:00Z"});
+    fixture.writers.replicas.apply_watcher_event(&Event::Apply(pod("api-1-a", "api", &noted)));
+    for (seconds, allowed) in [(0, false), (599, false), (1, true)] {
+        tokio::time::advance(Duration::from_secs(seconds)).await;
+        let answer = fixture.asked("api-1-a", false).await;
+        assert_eq!(answer["response"]["allowed"], allowed, "after {seconds} s more");
+    }
 }
 
 #[tokio::test]
