@@ -1,12 +1,12 @@
-//! From a snapshot to what is in force: groups first, then the table, then the listeners' sockets, and last the end of groups
-//! that no listener leads to any more.
+//! From a snapshot to what is in force: groups first, then the table, then the listeners' sockets. Groups to which no listener
+//! leads any more end a little later.
 //!
 //! ```text
-//! snapshot ─► groups: targets, drains (always)  ─► table: listeners, rules ─► sockets ─► groups that left ─► Ack
+//! snapshot ─► groups: targets, drains (always)  ─► table: listeners, rules ─► sockets ─► Ack ··· groups that left
 //!                    └─ settings (if valid)              (if valid)           (if bound)
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -24,12 +24,33 @@ use crate::metrics::Metrics;
 use crate::signs;
 use crate::table::{Groups, Table};
 
+/// A group takes requests for so long after the last listener has new rules: one that took the old rules may be about to
+/// pick there.
+const LINGER: Duration = Duration::from_secs(1);
+
 /// What is in force: the table, and the groups that it leads to.
 #[derive(Debug, Default)]
 pub struct Core {
     table: ArcSwap<Table>,
-    groups: Mutex<Groups>,
+    groups: Mutex<Known>,
     applied: watch::Sender<Version>,
+}
+
+/// Groups in which requests may pick, each in one place.
+#[derive(Debug, Default)]
+struct Known {
+    /// Those of the snapshot, and those that a listener which was rejected still leads to.
+    current: Groups,
+    /// Those that left, while somebody may pick there or something is in flight.
+    left: BTreeMap<String, Left>,
+}
+
+/// A group that left the snapshot.
+#[derive(Debug)]
+struct Left {
+    group: Arc<Group>,
+    /// Since when no listener leads to it; none while one may.
+    since: Option<Instant>,
 }
 
 impl Core {
@@ -39,14 +60,20 @@ impl Core {
         self.table.load()
     }
 
-    /// The groups in force, and those that left the snapshot with something in flight; ordered by name.
+    /// The groups in force, ordered by name.
+    pub fn current_groups(&self) -> Vec<Arc<Group>> {
+        self.groups.lock().current.values().cloned().collect()
+    }
+
+    /// The groups in force, and those that left with something in flight.
     pub fn groups(&self) -> Vec<Arc<Group>> {
-        self.groups.lock().values().cloned().collect()
+        let known = self.groups.lock();
+        known.current.values().chain(known.left.values().map(|left| &left.group)).cloned().collect()
     }
 
     /// Whether every target in service was checked at least once.
     pub fn is_checked(&self) -> bool {
-        let endpoints = self.groups().into_iter().flat_map(|group| group.current_endpoints());
+        let endpoints = self.current_groups().into_iter().flat_map(|group| group.current_endpoints());
         endpoints
             .into_iter()
             .all(|endpoint| endpoint.target.drain.is_some() || endpoint.cell.health() != Health::Initial)
@@ -57,33 +84,66 @@ impl Core {
         self.applied.subscribe()
     }
 
-    /// Takes over a snapshot, but for the listeners' sockets and for groups that left it. When this returns, no pick begins
-    /// at a target that drains.
+    /// Takes over a snapshot, but for the listeners' sockets. When this returns, no pick begins at a target that drains.
     pub fn apply(&self, snapshot: &Snapshot, now: Instant) -> Vec<Rejection> {
-        let mut groups = self.groups.lock();
+        let mut known = self.groups.lock();
         let mut rejections = Vec::new();
         let mut current = Groups::new();
         for (name, source) in &snapshot.target_groups {
-            let group = groups.entry(name.clone()).or_insert_with(|| Arc::new(Group::new(name)));
-            rejections.extend(apply_group(group, source, now));
-            current.insert(name.clone(), Arc::clone(group));
+            let group = known.take(name);
+            rejections.extend(apply_group(&group, source, now));
+            current.insert(name.clone(), group);
         }
         let (table, rejected) = Table::build(snapshot, &current, &self.table.load());
         rejections.extend(rejected);
+        known.follow(current, &table);
         self.table.store(Arc::new(table));
         self.applied.send_replace(snapshot.version);
         rejections
     }
 
-    /// Ends groups that left the snapshot, once the listeners know their new rules: until then requests go to them.
-    pub fn retire(&self, snapshot: &Snapshot, now: Instant) {
-        retire_groups(&mut self.groups.lock(), snapshot, &self.table.load(), now);
+    /// Takes note that the listeners follow the table in force.
+    pub fn settle(&self, now: Instant) {
+        for left in self.groups.lock().left.values_mut() {
+            left.since.get_or_insert(now);
+        }
     }
 
     /// Once a second: closes what is left at drained targets past their limit, and forgets what is gone and idle.
     pub fn sweep(&self, now: Instant) {
         for group in self.groups() {
             group.sweep(now);
+        }
+        self.groups.lock().left.retain(|_, left| {
+            if left.since.is_some_and(|since| now >= since + LINGER) {
+                left.group.apply(None, &[], now);
+            }
+            !left.group.endpoints().is_empty()
+        });
+    }
+}
+
+impl Known {
+    /// The group of that name: known, or new.
+    fn take(&mut self, name: &str) -> Arc<Group> {
+        let left = |known: &mut Self| Some(known.left.remove(name)?.group);
+        self.current.remove(name).or_else(|| left(self)).unwrap_or_else(|| Arc::new(Group::new(name)))
+    }
+
+    /// Of the groups that are not in the snapshot those stay to which the table leads; the others leave.
+    fn follow(&mut self, current: Groups, table: &Table) {
+        let led_to: BTreeSet<&str> = table
+            .listeners
+            .values()
+            .flat_map(|listener| listener.groups())
+            .map(|group| group.name())
+            .collect();
+        for (name, group) in std::mem::replace(&mut self.current, current) {
+            if led_to.contains(name.as_str()) {
+                self.current.insert(name, group);
+            } else {
+                self.left.insert(name, Left { group, since: None });
+            }
         }
     }
 }
@@ -122,19 +182,6 @@ fn apply_group(group: &Group, source: &TargetGroup, now: Instant) -> Option<Reje
     valid.err().map(rejection)
 }
 
-/// Empties the groups that left the snapshot, unless a listener that was rejected still leads there; forgets the idle.
-fn retire_groups(groups: &mut Groups, snapshot: &Snapshot, table: &Table, now: Instant) {
-    let in_use: BTreeSet<&str> =
-        table.listeners.values().flat_map(|listener| listener.groups()).map(|group| group.name()).collect();
-    groups.retain(|name, group| {
-        if snapshot.target_groups.contains_key(name) || in_use.contains(name.as_str()) {
-            return true;
-        }
-        group.apply(None, &[], now);
-        !group.endpoints().is_empty()
-    });
-}
-
 /// Whoever binds and closes the listeners' sockets.
 pub trait Reconcile: Send + Sync + 'static {
     /// Opens, changes and closes sockets so that they are those of the table; says which listeners could not be.
@@ -165,7 +212,7 @@ impl<L: Reconcile> Applier<L> {
         rejections.extend(self.core.apply(snapshot, Instant::now()));
         let table = Arc::clone(&self.core.table());
         rejections.extend(self.listeners.reconcile(table).await);
-        self.core.retire(snapshot, Instant::now());
+        self.core.settle(Instant::now());
         rejections.sort();
         rejections.dedup();
         let ack = Ack { version: snapshot.version, rejections };

@@ -19,7 +19,7 @@ use evenkeel_proxy_api::snapshot::HealthCheck;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::apply::Core;
 use crate::cells::Verdict;
@@ -43,7 +43,7 @@ pub async fn run(core: Arc<Core>, probe: impl Probe, mut rng: fastrand::Rng) {
         Checker { probe, tasks: HashMap::new(), permits, turns: Turns::beginning(Instant::now()) };
     loop {
         applied.borrow_and_update();
-        checker.reconcile(&core.groups(), Instant::now(), &mut rng);
+        checker.reconcile(&core.current_groups(), Instant::now(), &mut rng);
         if applied.changed().await.is_err() {
             return;
         }
@@ -171,16 +171,17 @@ async fn check_for_ever(
     loop {
         // The semaphore is never closed.
         let permit = permits.acquire().await;
+        let began = Instant::now();
         let outcome = probe.probe(shared.key.address, check).await;
         drop(permit);
         let counts = eager.is_multiple_of(eager_per_interval) || eager == EAGER_CHECKS;
         if shared.observe(&outcome, counts) && eager < EAGER_CHECKS {
             eager += 1;
-            sleep(eager_interval).await;
+            sleep_until(began + eager_interval).await;
             continue;
         }
         let share = if std::mem::take(&mut spread) { rng.f64() } else { 1.0 };
-        sleep(check.interval.mul_f64(share)).await;
+        sleep_until(began + check.interval.mul_f64(share)).await;
     }
 }
 

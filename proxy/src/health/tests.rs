@@ -166,6 +166,22 @@ async fn what_is_removed_is_not_asked_any_more() {
     pass(Duration::from_secs(30)).await;
     assert_eq!(scene.network.asked(1), 1);
     assert!(scene.network.asked(2) >= 6);
+    scene.apply(&[]);
+    let before = scene.network.asked(2);
+    pass(Duration::from_secs(30)).await;
+    assert_eq!(scene.network.asked(2), before, "its group left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_begin_an_interval_apart_however_long_they_take() {
+    let scene = Scene::new(&[("api", &[1])]);
+    pass(Duration::from_secs(6)).await;
+    scene.network.set_broken(1, Some(Failure::Timeout));
+    let before = scene.network.asked(1);
+    pass(Duration::from_secs(12)).await;
+    assert_eq!(scene.health("api"), [Health::Unhealthy], "two intervals and a time-out later");
+    pass(Duration::from_secs(38)).await;
+    assert_eq!(scene.network.asked(1) - before, 10);
 }
 
 #[tokio::test(start_paused = true)]
