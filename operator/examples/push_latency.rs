@@ -11,10 +11,9 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use evenkeel_operator::auth::{self, Authenticate, PodIdentity};
 use evenkeel_operator::ca::{Authority, PUSH_SERVICE};
+use evenkeel_operator::object_key::ObjectKey;
 use evenkeel_operator::push::{self, Publisher, PushState, Service, Serving};
-use evenkeel_operator::registry::{
-    ObjectKey, Port, Registry, TargetSource, ValidLoadBalancer, ValidTargetGroup,
-};
+use evenkeel_operator::registry::{Port, Registry, TargetSource, ValidLoadBalancer, ValidTargetGroup};
 use evenkeel_operator::world::{World, Writers};
 use evenkeel_proxy_api::proto::push_client::PushClient;
 use evenkeel_proxy_api::proto::{self, from_proxy::Message};

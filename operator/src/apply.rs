@@ -23,7 +23,7 @@ use tracing::info;
 use crate::error::{Error, request};
 use crate::labels::MANAGER;
 use crate::metrics::{Metrics, WriteOutcome};
-use crate::registry::ObjectKey;
+use crate::object_key::ObjectKey;
 
 /// A kind of object that the operator makes.
 pub trait Child:

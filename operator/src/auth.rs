@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tonic::Status;
 
 use crate::labels::LOAD_BALANCER;
-use crate::registry::ObjectKey;
+use crate::object_key::ObjectKey;
 use crate::world::World;
 
 /// Audience of the tokens.

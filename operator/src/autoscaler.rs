@@ -27,9 +27,10 @@ pub use decisions::{DecisionView, Decisions};
 pub use metrics::Metrics;
 
 use crate::events::Events;
+use crate::object_key::ObjectKey;
 use crate::pod_metrics::{Known, follow};
 use crate::push::Publisher;
-use crate::registry::{Accepted, ObjectKey, Registry};
+use crate::registry::{Accepted, Registry};
 use crate::world::World;
 use service::{Moment, Service};
 use write::Writer;

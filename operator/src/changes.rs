@@ -8,7 +8,7 @@ use futures::stream::unfold;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::registry::ObjectKey;
+use crate::object_key::ObjectKey;
 
 /// Tells listeners which objects changed. Bounded by the number of objects, never blocking.
 #[derive(Debug, Default)]

@@ -9,11 +9,11 @@ use crate::apply::Applier;
 use crate::caches::Caches;
 use crate::deletion::Deletions;
 use crate::events::Events;
-use crate::load_balancer::dereference::ProxyState;
 use crate::metrics::Metrics;
+use crate::object_key::ObjectKey;
 use crate::plane::Plane;
 use crate::push::ProxyView;
-use crate::registry::{ObjectKey, Registry};
+use crate::registry::Registry;
 use crate::replica_service::templates::Templates;
 use crate::status::Statuses;
 use crate::world::may_run;
@@ -54,14 +54,6 @@ pub struct ProxySettings {
 }
 
 impl Context {
-    /// What each connected proxy of a load balancer said last.
-    pub fn proxy_states(&self, load_balancer: &ObjectKey) -> Vec<ProxyState> {
-        let proxies = self.plane.push.proxies(load_balancer).into_iter().filter(|proxy| proxy.connected);
-        proxies
-            .map(|proxy| ProxyState { generation: proxy.generation, rejections: proxy.rejections })
-            .collect()
-    }
-
     /// Whether a proxy of a load balancer may still follow an earlier generation than the accepted one.
     pub fn is_behind(&self, load_balancer: &ObjectKey) -> bool {
         let accepted = self

@@ -22,8 +22,9 @@ use crate::conditions::reason;
 use crate::context::Context;
 use crate::error::Error;
 use crate::metrics::{Kind, Outcome};
-use crate::registry::ObjectKey;
-use crate::wakes::{Inbox, key};
+use crate::object_key::{ObjectKey, key};
+use crate::reconciled::Reconciled;
+use crate::wakes::Inbox;
 
 /// Objects of one kind that are reconciled at once.
 const CONCURRENCY: u16 = 8;
@@ -31,30 +32,6 @@ const CONCURRENCY: u16 = 8;
 const FIRST_RETRY: Duration = Duration::from_millis(500);
 /// The longest pause.
 const LAST_RETRY: Duration = Duration::from_secs(60);
-
-/// How a reconciliation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reconciled {
-    /// All is done until something changes.
-    Done,
-    /// Look again after so long.
-    Later(Duration),
-    /// The object is invalid; nothing is done until it changes.
-    Invalid,
-}
-
-impl Reconciled {
-    /// The sooner of the two.
-    #[must_use]
-    pub fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (Self::Later(one), Self::Later(other)) => Self::Later(one.min(other)),
-            (Self::Later(one), _) | (_, Self::Later(one)) => Self::Later(one),
-            (Self::Invalid, _) | (_, Self::Invalid) => Self::Invalid,
-            (Self::Done, Self::Done) => Self::Done,
-        }
-    }
-}
 
 /// A kind that has a controller.
 pub trait Reconcile:

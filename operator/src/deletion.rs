@@ -10,9 +10,8 @@ use kube::Resource;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::controller::Reconciled;
-use crate::registry::ObjectKey;
-use crate::wakes::key;
+use crate::object_key::{ObjectKey, key};
+use crate::reconciled::Reconciled;
 
 /// From when the deletion was noticed until proxies can have heard of it and have reported since: earlier reports of nothing
 /// in flight say nothing.

@@ -9,8 +9,8 @@ use tracing::{debug, info, warn};
 use crate::conditions;
 use crate::error::request;
 use crate::metrics::{Metrics, WriteOutcome};
-use crate::registry::{ObjectKey, ValidLoadBalancer, ValidReplicaService};
-use crate::wakes::key;
+use crate::object_key::{ObjectKey, key};
+use crate::registry::{ValidLoadBalancer, ValidReplicaService};
 
 /// The API refuses longer notes.
 const NOTE_LIMIT: usize = 1024;

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::error::{Error, request};
 use crate::labels::MANAGER;
-use crate::wakes::key;
+use crate::object_key::key;
 
 /// Adds or removes a finalizer where `wanted` and the object differ. None is added to an object that is being deleted.
 pub async fn ensure<K>(client: &Client, object: &K, finalizer: &str, wanted: bool) -> Result<(), Error>

@@ -19,9 +19,8 @@ use tracing::warn;
 
 use crate::error::{Error, request};
 use crate::labels::{LAST_ACCEPTED, MANAGER};
-use crate::registry::ObjectKey;
+use crate::object_key::{ObjectKey, key};
 use crate::validation::Problems;
-use crate::wakes::key;
 
 /// All annotations of an object together have at most so many bytes, names included.
 const ANNOTATIONS_LIMIT: usize = 256 * 1024;

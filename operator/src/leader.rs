@@ -22,11 +22,13 @@ use crate::controller::{self, Reconcile};
 use crate::deletion::Deletions;
 use crate::events::Events;
 use crate::metrics::Metrics;
+use crate::object_key::ObjectKey;
 use crate::plane::{self, Plane, Term};
-use crate::registry::{ObjectKey, Registry};
+use crate::registry::Registry;
 use crate::replica_service::templates::Templates;
 use crate::status::Statuses;
 use crate::wakes::{Inbox, Inboxes, Wakes};
+use crate::watches;
 
 /// Parts that run until the term ends; each returns its name if it ends by itself, which it should not.
 pub type Parts = JoinSet<&'static str>;
@@ -118,7 +120,7 @@ async fn start(
     let registry = Arc::new(Registry::default());
     let (client, pod) = (operator.client.clone(), &operator.args.pod_name);
     let events = Arc::new(Events::new(client, pod, operator.metrics.clone()));
-    let (caches, wakes, inboxes) = Caches::start(&operator.client, &registry, parts);
+    let (caches, wakes, inboxes) = watches::start(&operator.client, &registry, parts);
     let term = Term {
         client: operator.client.clone(),
         args: operator.args.clone(),

@@ -35,9 +35,11 @@ pub mod load_balancer;
 pub mod lost;
 pub mod metrics;
 pub mod nodes;
+pub mod object_key;
 pub mod plane;
 pub mod pod_metrics;
 pub mod push;
+pub mod reconciled;
 pub mod registry;
 pub mod replica_service;
 pub mod reports;
@@ -50,6 +52,7 @@ pub mod targets;
 pub mod telemetry;
 pub mod validation;
 pub mod wakes;
+pub mod watches;
 pub mod world;
 
 #[cfg(test)]

@@ -12,12 +12,13 @@ use kube::Resource;
 use tokio::time::Instant;
 
 use crate::context::Context;
-use crate::controller::{Reconcile, Reconciled};
+use crate::controller::Reconcile;
 use crate::error::Error;
 use crate::finalizer;
 use crate::labels::DELETION_PROTECTION;
 use crate::last_accepted::{in_force, keep};
 use crate::metrics::Kind;
+use crate::reconciled::Reconciled;
 
 impl Reconcile for LoadBalancer {
     const KIND: Kind = Kind::LoadBalancer;

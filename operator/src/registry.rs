@@ -4,49 +4,15 @@
 //! served goes on serving. Nothing that snapshots and scaling read from here is a custom resource's spec.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use evenkeel_proxy_api::snapshot;
-use kube::Resource;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
 use crate::last_accepted::Versions;
-
-/// Names an object of a kind known from the context.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ObjectKey {
-    /// Its namespace.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
-
-impl ObjectKey {
-    /// The object of that name in that namespace.
-    pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { namespace: namespace.into(), name: name.into() }
-    }
-
-    /// Another object in the same namespace.
-    #[must_use]
-    pub fn sibling(&self, name: impl Into<String>) -> Self {
-        Self::new(self.namespace.clone(), name)
-    }
-
-    /// What tells an object from those of other kinds, too.
-    pub fn of_kind<K: Resource<DynamicType = ()>>(&self) -> (String, Self) {
-        (K::kind(&()).into_owned(), self.clone())
-    }
-}
-
-impl fmt::Display for ObjectKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.namespace, self.name)
-    }
-}
+use crate::object_key::ObjectKey;
 
 /// A LoadBalancer whose spec holds together.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,7 +11,7 @@ use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use crate::changes::Changes;
-use crate::registry::ObjectKey;
+use crate::object_key::ObjectKey;
 
 /// A proxy that reported within so long is live.
 pub const FRESH: Duration = Duration::from_secs(3);

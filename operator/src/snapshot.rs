@@ -8,7 +8,8 @@ use evenkeel_proxy_api::snapshot::{
     TargetProtocol, Version,
 };
 
-use crate::registry::{Accepted, ObjectKey, ValidLoadBalancer};
+use crate::object_key::ObjectKey;
+use crate::registry::{Accepted, ValidLoadBalancer};
 
 /// The snapshot of a load balancer, but for its version. A group that rules forward to and that was never accepted is
 /// there without targets: requests to it are answered with 503 and the balancer's condition says why. A group that does

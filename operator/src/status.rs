@@ -14,13 +14,12 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::controller::Reconciled;
 use crate::error::{Error, request};
 use crate::events::Events;
 use crate::labels::MANAGER;
 use crate::metrics::{Metrics, WriteOutcome};
-use crate::registry::ObjectKey;
-use crate::wakes::key;
+use crate::object_key::{ObjectKey, key};
+use crate::reconciled::Reconciled;
 
 /// An object's status is written at most so often, on average.
 const INTERVAL: Duration = Duration::from_secs(5);

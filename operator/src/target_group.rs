@@ -14,13 +14,14 @@ use tokio::time::Instant;
 
 use self::dereference::Found;
 use crate::context::Context;
-use crate::controller::{Reconcile, Reconciled};
+use crate::controller::Reconcile;
 use crate::deletion::{self, Leaving};
 use crate::error::Error;
 use crate::finalizer;
 use crate::labels::DRAIN;
 use crate::last_accepted::{in_force, keep};
 use crate::metrics::Kind;
+use crate::reconciled::Reconciled;
 use crate::registry::ValidTargetGroup;
 
 impl Reconcile for TargetGroup {

@@ -16,7 +16,8 @@ use parking_lot::RwLock;
 use serde_json::{Value, json};
 
 use crate::changes::Changes;
-use crate::registry::{ObjectKey, Port, TargetSource, ValidTargetGroup};
+use crate::object_key::ObjectKey;
+use crate::registry::{Port, TargetSource, ValidTargetGroup};
 use crate::world::{SERVICE_NAME, World, has_ended};
 
 /// On a replica's pod while it drains: when it was chosen.

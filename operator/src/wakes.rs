@@ -14,7 +14,8 @@ use kube::{Resource, ResourceExt};
 use tokio::sync::mpsc;
 
 use crate::caches::{Caches, Change, Guarded};
-use crate::registry::{ObjectKey, Registry, TargetSource};
+use crate::object_key::{ObjectKey, key};
+use crate::registry::{Registry, TargetSource};
 
 /// Where one kind's controller hears what to reconcile.
 pub type Inbox<K> = mpsc::UnboundedReceiver<ObjectRef<Guarded<K>>>;
@@ -174,11 +175,6 @@ impl Wakes {
         send_all(&self.target_groups, &self.caches.target_groups, namespace);
         send_all(&self.replica_services, &self.caches.replica_services, namespace);
     }
-}
-
-/// The key of an object.
-pub fn key(object: &impl Resource) -> ObjectKey {
-    ObjectKey::new(object.namespace().unwrap_or_default(), object.name_any())
 }
 
 // The controllers may have ended already at the end of a term: then nobody is left to hear.

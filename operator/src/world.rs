@@ -25,7 +25,7 @@ use tracing::warn;
 
 use crate::labels::{self, LOAD_BALANCER, REPLICA_SERVICE};
 use crate::nodes::is_emptied;
-use crate::registry::ObjectKey;
+use crate::object_key::ObjectKey;
 
 /// On a node: the zone it is in.
 const ZONE: &str = "topology.kubernetes.io/zone";

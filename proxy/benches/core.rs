@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evenkeel_proxy::action::Action;
-use evenkeel_proxy::apply::Core;
 use evenkeel_proxy::cells::Verdict;
+use evenkeel_proxy::in_force::Core;
 use evenkeel_proxy::pick::{Outcome, pick};
 use evenkeel_proxy::request::RequestView;
 use evenkeel_proxy::route::route;

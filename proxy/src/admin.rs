@@ -18,7 +18,7 @@ use prometheus_client::registry::Registry;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use crate::apply::Core;
+use crate::in_force::Core;
 use crate::listeners::Listeners;
 
 mod inspect;

@@ -21,9 +21,9 @@ use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::apply::Core;
 use crate::cells::Verdict;
 use crate::group::{Endpoint, Group};
+use crate::in_force::Core;
 use probe::Probe;
 use state::{Failure, State};
 use turns::Turns;

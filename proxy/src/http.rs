@@ -14,7 +14,7 @@
 use std::fmt;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use evenkeel_proxy_api::snapshot::Limits;
@@ -28,8 +28,9 @@ use pingora_proxy::{HttpProxy, http_proxy};
 
 use crate::access_log::AccessLog;
 use crate::errors::Reason;
-use crate::listeners::Port;
+use crate::port::Port;
 use crate::record;
+use crate::shared::Shared;
 use crate::stream::{ClientStream, Connection, Opened};
 
 mod answer;
@@ -55,15 +56,6 @@ use patience::Patience;
 
 /// Idle connections to targets that are kept, over all targets.
 const POOL_SIZE: usize = 1024;
-
-/// What the carrier needs from the rest of the proxy.
-#[derive(Clone, Debug)]
-pub struct Shared {
-    /// The access log.
-    pub access_log: AccessLog,
-    /// When the proxy started; retry budgets count from there.
-    pub started: Instant,
-}
 
 /// Serves HTTP connections of every listener, with one pool of connections to targets.
 pub struct HttpCarrier {

@@ -19,17 +19,13 @@ use tokio_util::task::TaskTracker;
 
 use crate::apply::Reconcile;
 use crate::metrics::Metrics;
+use crate::port::{Listening, Port};
 use crate::table::{Listener, Table};
 
 mod accept;
-mod admission;
-mod port;
-pub(crate) mod sniff;
 mod socket;
 
 pub use accept::Carriers;
-pub use admission::Turned;
-pub use port::{Listening, Port};
 
 /// The open ports.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use evenkeel_proxy_api::report::{GroupReport, Report, TargetReport};
 
-use crate::apply::Core;
 use crate::group::{Endpoint, Group};
+use crate::in_force::Core;
 
 /// Every so many reports, one has everything: whatever the operator forgot, it soon knows again.
 const FULL_EVERY: u32 = 10;

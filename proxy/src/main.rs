@@ -10,13 +10,13 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use clap::Parser;
 use evenkeel_proxy::admin;
-use evenkeel_proxy::apply::{look, sweep};
 use evenkeel_proxy::args::Args;
 use evenkeel_proxy::control::Control;
 use evenkeel_proxy::control::dial::TlsDial;
 use evenkeel_proxy::drain::{Ending, Patience, Signals, leave};
 use evenkeel_proxy::health;
 use evenkeel_proxy::health::probe::NetworkProbe;
+use evenkeel_proxy::in_force::{look, sweep};
 use evenkeel_proxy::proxy::{Http1Through, Proxy, Settings};
 use evenkeel_proxy::snapshot_file;
 

@@ -17,8 +17,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::admission::Turned;
 use crate::errors::Reason;
-use crate::listeners::Turned;
 
 pub mod groups;
 

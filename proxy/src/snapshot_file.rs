@@ -104,7 +104,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::apply::Core;
+    use crate::in_force::Core;
     use crate::metrics::Metrics;
     use crate::table::Table;
 

@@ -13,12 +13,12 @@ use crate::action::Action;
 use crate::connect::{be_patient, connect};
 use crate::errors::Reason;
 use crate::group::Group;
-use crate::http::Shared;
-use crate::listeners::Listening;
 use crate::metrics::Present;
 use crate::pick::{Outcome, Picked, connect_timeout, grants_another, pick};
+use crate::port::Listening;
 use crate::record::milliseconds;
 use crate::retry::MAX_ATTEMPTS;
+use crate::shared::Shared;
 use crate::stream::{Connection, silent};
 
 mod relay;

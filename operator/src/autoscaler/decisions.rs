@@ -7,7 +7,7 @@ use futures::Stream;
 use parking_lot::RwLock;
 
 use crate::changes::Changes;
-use crate::registry::ObjectKey;
+use crate::object_key::ObjectKey;
 use crate::scale::Finding;
 
 /// The latest decision for each ReplicaService.

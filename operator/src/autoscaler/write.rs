@@ -14,7 +14,8 @@ use super::decisions::{DecisionView, Decisions};
 use super::{Autoscaler, Metrics};
 use crate::events::Events;
 use crate::labels::SCALE_MANAGER;
-use crate::registry::{ObjectKey, ValidReplicaService};
+use crate::object_key::ObjectKey;
+use crate::registry::ValidReplicaService;
 use crate::scale::Decision;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::time::Instant;
 
 use crate::labels::LOAD_BALANCED;
-use crate::registry::ObjectKey;
+use crate::object_key::ObjectKey;
 use crate::reports::Votes;
 use crate::targets::condition;
 

@@ -20,8 +20,9 @@ use super::progress::Drains;
 use super::situation::{Action, ActionKind, Replica, Situation};
 use super::story::{News, Story};
 use super::write;
+use crate::object_key::ObjectKey;
 use crate::push::Publisher;
-use crate::registry::{Accepted, ObjectKey, Registry, ValidReplicaService};
+use crate::registry::{Accepted, Registry, ValidReplicaService};
 use crate::targets::DRAINING;
 use crate::world::World;
 

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use super::situation::{Action, Replica};
 use super::{DELETION_COST, LEAVES_FIRST};
 use crate::labels::{LOAD_BALANCED, SCALE_MANAGER};
-use crate::registry::ObjectKey;
+use crate::object_key::ObjectKey;
 use crate::replica_service::build;
 use crate::targets::{DRAINING, merged_condition};
 

@@ -23,8 +23,9 @@ use tracing::{debug, error, info, warn};
 use super::{Answer, Holds, Metrics, PATH, answer};
 use crate::drain::forwards;
 use crate::labels::{EVICTION, REPLICA_SERVICE, SCALE_MANAGER};
+use crate::object_key::ObjectKey;
 use crate::push::{Door, Serving};
-use crate::registry::{ObjectKey, Registry};
+use crate::registry::Registry;
 use crate::world::World;
 
 /// The API server waits a little longer.

@@ -19,9 +19,9 @@ use super::validate::Valid;
 use crate::apply::Applied;
 use crate::conditions::reason;
 use crate::context::Context;
-use crate::controller::Reconciled;
 use crate::error::Error;
 use crate::labels;
+use crate::reconciled::Reconciled;
 
 /// Nobody tells us when another Service gives a node port back.
 const NODE_PORT_RETRY: Duration = Duration::from_secs(30);

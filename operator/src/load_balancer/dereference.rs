@@ -13,8 +13,7 @@ use kube::{Resource, ResourceExt};
 
 use crate::context::Context;
 use crate::labels;
-use crate::registry::ObjectKey;
-use crate::wakes::key;
+use crate::object_key::{ObjectKey, key};
 
 /// What there is around a LoadBalancer.
 #[derive(Clone, Debug, Default)]
@@ -60,7 +59,7 @@ pub struct ProxyState {
 pub fn dereference(object: &LoadBalancer, context: &Context) -> Found {
     let key = key(object);
     let caches = &context.caches;
-    let proxies = ObjectRef::new(&labels::proxy(&key.name)).within(&key.namespace);
+    let deployment = ObjectRef::new(&labels::proxy(&key.name)).within(&key.namespace);
     Found {
         groups: group_names(object)
             .into_iter()
@@ -70,9 +69,9 @@ pub fn dereference(object: &LoadBalancer, context: &Context) -> Found {
             object,
             caches.load_balancers.state().iter().filter_map(|other| other.0.as_ref().ok()),
         ),
-        deployment: caches.deployments.get(&proxies),
+        deployment: caches.deployments.get(&deployment),
         service: caches.services.get(&ObjectRef::new(&key.name).within(&key.namespace)),
-        proxies: context.proxy_states(&key),
+        proxies: proxies(&key, context),
     }
 }
 
@@ -93,6 +92,11 @@ fn group(balancer: &ObjectKey, name: &str, context: &Context) -> Group {
     });
     let exists = || context.caches.target_groups.get(&ObjectRef::new(name).within(&key.namespace)).is_some();
     valid.unwrap_or_else(|| if exists() { Group::Invalid } else { Group::Missing })
+}
+
+fn proxies(balancer: &ObjectKey, context: &Context) -> Vec<ProxyState> {
+    let connected = context.plane.push.proxies(balancer).into_iter().filter(|proxy| proxy.connected);
+    connected.map(|proxy| ProxyState { generation: proxy.generation, rejections: proxy.rejections }).collect()
 }
 
 /// Node ports of `object` that one of the others asked for first: the older object has it.

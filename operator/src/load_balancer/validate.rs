@@ -10,7 +10,8 @@ use evenkeel_crds::v1alpha1::{ExternalTrafficPolicy, Listener, ListenerProtocol,
 use evenkeel_proxy_api::snapshot;
 use kube::ResourceExt;
 
-use crate::registry::{ObjectKey, ValidLoadBalancer};
+use crate::object_key::ObjectKey;
+use crate::registry::ValidLoadBalancer;
 use crate::validation::{Problems, seconds};
 
 /// The port of the proxies' own endpoint: no listener can have it.

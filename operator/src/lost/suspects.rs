@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::registry::ObjectKey;
+use crate::object_key::ObjectKey;
 
 /// So many questions in a row without an answer: a packet may be lost.
 const UNANSWERED: u32 = 2;

@@ -3,8 +3,8 @@ use kube::runtime::watcher::Event;
 
 use super::*;
 use crate::fake::{self, Asked, Log};
+use crate::object_key::ObjectKey;
 use crate::push::publisher::tests as published;
-use crate::registry::ObjectKey;
 use crate::world::Writers;
 
 struct Fixture {

@@ -12,7 +12,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::state::PushState;
-use crate::registry::{Accepted, ObjectKey, Registry};
+use crate::object_key::ObjectKey;
+use crate::registry::{Accepted, Registry};
 use crate::reports::Reports;
 use crate::targets::{Targets, targets};
 use crate::world::{Beats, World};

@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 use super::metrics::Metrics;
 use super::publisher::{Published, Publisher};
 use crate::auth::{self, Authenticate, PodIdentity};
-use crate::registry::ObjectKey;
+use crate::object_key::ObjectKey;
 
 /// A proxy that says nothing for so long after connecting is none.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use futures::Stream;
 use parking_lot::RwLock;
 
 use crate::changes::Changes;
-use crate::registry::ObjectKey;
+use crate::object_key::ObjectKey;
 
 /// Generations of a load balancer that are remembered with the version they were first in.
 const REMEMBERED_GENERATIONS: usize = 64;

@@ -19,10 +19,10 @@ use crate::apply::is_owned;
 use crate::autoscaler::DecisionView;
 use crate::context::Context;
 use crate::labels::{LOAD_BALANCED, LOAD_BALANCER};
-use crate::registry::{Accepted, ObjectKey, TargetSource, ValidTargetGroup};
+use crate::object_key::{ObjectKey, key};
+use crate::registry::{Accepted, TargetSource, ValidTargetGroup};
 use crate::revision::{current_replica_set, replica_set_of};
 use crate::targets::condition;
-use crate::wakes::key;
 use crate::world::has_ended;
 
 /// What there is around a ReplicaService.

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::error::{Error, request};
-use crate::registry::ObjectKey;
+use crate::object_key::ObjectKey;
 
 /// The Deployment controller's own label.
 const HASH: &str = "pod-template-hash";

@@ -13,7 +13,8 @@ use kube::{Resource, ResourceExt};
 use serde_json::Value;
 
 use crate::labels;
-use crate::registry::{ObjectKey, ValidPolicy, ValidReplicaService};
+use crate::object_key::ObjectKey;
+use crate::registry::{ValidPolicy, ValidReplicaService};
 use crate::validation::{Problems, seconds};
 
 /// A ReplicaService that holds together.

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use crate::caches::Guarded;
 use crate::context::Context;
+use crate::object_key::key;
 use crate::reports::TargetView;
-use crate::wakes::key;
 
 /// What there is around a TargetGroup.
 #[derive(Clone, Debug, Default)]

@@ -6,7 +6,8 @@ use evenkeel_proxy_api::snapshot;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
 
-use crate::registry::{ObjectKey, Port, TargetSource, ValidTargetGroup};
+use crate::object_key::ObjectKey;
+use crate::registry::{Port, TargetSource, ValidTargetGroup};
 use crate::validation::{Problems, seconds};
 
 const TRAFFIC_PORT: &str = "traffic-port";

@@ -8,8 +8,8 @@ use evenkeel_proxy_api::report::Health;
 use evenkeel_proxy_api::snapshot::{self, Version};
 use serde::Serialize;
 
-use crate::apply::Core;
 use crate::group::{Endpoint, Group};
+use crate::in_force::Core;
 use crate::listeners::Listeners;
 
 /// The document.

@@ -13,7 +13,7 @@ use tonic::transport::{Channel, Identity, Server, ServerTlsConfig};
 use tonic::{Response, Status};
 
 use super::*;
-use crate::apply::Core;
+use crate::in_force::Core;
 use crate::table::Table;
 
 /// Sockets that bind nothing, but refuse a listener called `taken`.

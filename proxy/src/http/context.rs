@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::Shared;
 use super::flight::Controls;
-use crate::listeners::Port;
+use crate::port::Port;
 use crate::record::Record;
+use crate::shared::Shared;
 use crate::stream::Connection;
 
 tokio::task_local! {

@@ -13,8 +13,9 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use super::context::{Context, Scope, Stage};
 use super::{
-    Shared, answer, logging, request_body, request_filter, response, retries, upstream_peer, upstream_request,
+    answer, logging, request_body, request_filter, response, retries, upstream_peer, upstream_request,
 };
+use crate::shared::Shared;
 
 /// Implements [`ProxyHttp`].
 pub(super) struct Hooks {

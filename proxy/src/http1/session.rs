@@ -18,10 +18,10 @@ use super::order::{Deed, Desk};
 use super::timer::Timer;
 use crate::access_log::AccessLog;
 use crate::errors::Reason;
-use crate::http::Shared;
-use crate::listeners::Port;
-use crate::listeners::sniff::{self, Sniffed};
+use crate::port::Port;
 use crate::record::{self, Record};
+use crate::shared::Shared;
+use crate::sniff::{self, Sniffed};
 use crate::stream::{Connection, Opened};
 
 /// A connection under way.

@@ -9,12 +9,12 @@ use futures::FutureExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
-use super::admission::{Turned, tell_busy};
-use super::port::{Listening, Port};
-use super::sniff;
+use crate::admission::{Turned, tell_busy};
 use crate::http::HttpCarrier;
 use crate::http1::Http1Carrier;
 use crate::metrics::Present;
+use crate::port::{Listening, Port};
+use crate::sniff;
 use crate::stream::{Connection, Opened};
 use crate::tcp::TcpCarrier;
 use evenkeel_proxy_api::snapshot::ListenerProtocol;

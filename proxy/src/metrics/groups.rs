@@ -12,8 +12,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use super::encode_latency;
-use crate::apply::Core;
 use crate::group::{Group, GroupStats};
+use crate::in_force::Core;
 
 type Count = fn(&GroupStats) -> u64;
 

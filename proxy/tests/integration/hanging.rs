@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use evenkeel_proxy::apply::look;
+use evenkeel_proxy::in_force::look;
 use evenkeel_proxy::proxy::{Http1Through, Proxy, Settings};
 use futures::future::join_all;
 use http::{Request, Response};

@@ -1,7 +1,7 @@
 //! What a listener takes at most, by both carriers.
 
+use evenkeel_proxy::admission::Turned;
 use evenkeel_proxy::errors::Reason;
-use evenkeel_proxy::listeners::Turned;
 use evenkeel_proxy::proxy::{Http1Through, Proxy, Settings};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;

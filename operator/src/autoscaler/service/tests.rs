@@ -6,8 +6,9 @@ use super::*;
 use crate::autoscaler::{Autoscaler, Decisions, Metrics};
 use crate::events::Events;
 use crate::fake::{self, Asked, Log};
+use crate::object_key::ObjectKey;
 use crate::push::Publisher;
-use crate::registry::{ObjectKey, Registry, ValidPolicy};
+use crate::registry::{Registry, ValidPolicy};
 use crate::world::World;
 
 struct Fixture {

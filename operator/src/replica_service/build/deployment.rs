@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Map, Value, json};
 
 use crate::labels::{self, LOAD_BALANCED, REPLICA_SERVICE, RESTARTED_AT, ROLLOUT};
-use crate::registry::ObjectKey;
+use crate::object_key::ObjectKey;
 use crate::replica_service::dereference::Found;
 use crate::replica_service::rollout::Record;
 use crate::replica_service::validate::Valid;

@@ -212,43 +212,6 @@ fn what_left_the_snapshot_is_known_until_nothing_is_in_flight() {
     assert!(scene.core.groups().is_empty());
 }
 
-/// Listeners that are slow to follow: they still take requests by their old rules after a long time.
-#[derive(Default)]
-struct SlowListeners {
-    core: Arc<Core>,
-    picked: AtomicUsize,
-}
-
-impl Reconcile for Arc<SlowListeners> {
-    async fn reconcile(&self, _: Arc<Table>) -> Vec<Rejection> {
-        self.core.sweep(Instant::now() + 9 * LINGER);
-        let groups = self.core.groups();
-        let picked = groups.iter().filter(|group| pick(group, &[]).is_ok()).count();
-        self.picked.fetch_add(picked, SeqCst);
-        Vec::new()
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_group_takes_requests_until_a_second_after_no_listener_leads_there() {
-    let listeners = Arc::new(SlowListeners::default());
-    let core = &listeners.core;
-    let applier = Applier::new(Arc::clone(core), Arc::clone(&listeners), Arc::default());
-    let snapshot = |text: &str| -> Snapshot { serde_saphyr::from_str(text).unwrap() };
-    let with = "{version: {epoch: 1, counter: 1}, targetGroups: {api: {targets: [{id: a, address: 10.0.0.1, port: 80}]}}}";
-    applier.apply(&snapshot(with), Vec::new()).await;
-    let group = core.groups()[0].clone();
-    set_all(&group, Health::Healthy);
-    applier.apply(&snapshot("{version: {epoch: 1, counter: 2}}"), Vec::new()).await;
-    assert_eq!(listeners.picked.load(SeqCst), 1, "while listeners follow the old rules");
-    let followed = Instant::now();
-    core.sweep(followed + LINGER - Duration::from_millis(1));
-    assert!(pick(&group, &[]).is_ok(), "who took the old rules may still pick");
-    core.sweep(followed + LINGER);
-    assert_eq!(pick(&group, &[]).unwrap_err(), NoTarget::NoneInService);
-    assert!(core.groups().is_empty());
-}
-
 #[test]
 fn a_group_that_returns_is_the_same() {
     let mut scene = Scene::default();

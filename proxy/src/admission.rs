@@ -39,7 +39,7 @@ impl Turned {
 
 /// The connections of one port.
 #[derive(Debug, Default)]
-pub(super) struct Admission(Mutex<Present>);
+pub(crate) struct Admission(Mutex<Present>);
 
 #[derive(Debug, Default)]
 struct Present {
@@ -50,14 +50,14 @@ struct Present {
 
 /// A connection that came in. When it is dropped there is one less.
 #[derive(Debug)]
-pub(super) struct Admitted {
+pub(crate) struct Admitted {
     admission: Arc<Admission>,
     place: Option<IpAddr>,
 }
 
 impl Admission {
     /// Lets a connection in, if the listener takes it.
-    pub(super) fn admit(self: &Arc<Self>, source: IpAddr, listener: &Listener) -> Result<Admitted, Turned> {
+    pub(crate) fn admit(self: &Arc<Self>, source: IpAddr, listener: &Listener) -> Result<Admitted, Turned> {
         if !listener.allows(source) {
             return Err(Turned::SourceNotAllowed);
         }
@@ -114,7 +114,7 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
 
 /// Tells a client, as far as that takes no time: the answer goes into the empty buffer of a new connection, and what the
 /// client has sent already is taken, since the kernel would reset a connection with bytes that nobody has read.
-pub(super) fn tell_busy(socket: &TcpStream) {
+pub(crate) fn tell_busy(socket: &TcpStream) {
     let socket = SockRef::from(socket);
     // Whoever does not get it sees the connection close.
     let _ = socket.send(BUSY);

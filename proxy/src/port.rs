@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFuture};
 
-use super::admission::Admission;
+use crate::admission::Admission;
 use crate::metrics::ListenerMetrics;
 use crate::table::Listener;
 
@@ -18,7 +18,7 @@ pub struct Port {
     pub address: SocketAddr,
     listening: ArcSwap<Listening>,
     /// Who is there.
-    pub(super) admission: Arc<Admission>,
+    pub(crate) admission: Arc<Admission>,
     leaving: watch::Sender<bool>,
     /// Never looked at, so that each of its clones still has the change to true before it.
     leaving_unseen: watch::Receiver<bool>,

@@ -16,7 +16,7 @@ const NEXT_LOOK: Duration = Duration::from_millis(1);
 ///
 /// # Errors
 /// The client closed the connection or it broke.
-pub(super) async fn is_h2(socket: &TcpStream) -> io::Result<bool> {
+pub(crate) async fn is_h2(socket: &TcpStream) -> io::Result<bool> {
     let mut buffer = [0; PREFACE.len()];
     let mut seen = 0;
     loop {
