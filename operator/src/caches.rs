@@ -1,4 +1,4 @@
-//! What the cluster holds, kept in memory. It is filled by itself, so that everything is there before the first
+//! What the cluster holds, kept in memory. Watches fill it by themselves, so that everything is there before the first
 //! reconciliation, and so that one kind's controller can read another kind's objects.
 
 use evenkeel_crds::v1alpha1::{LoadBalancer, ReplicaService, TargetGroup};
@@ -38,16 +38,16 @@ pub struct Caches {
 }
 
 /// Who fills the stores.
-pub struct Writers {
-    pub(super) load_balancers: Writer<Guarded<LoadBalancer>>,
-    pub(super) target_groups: Writer<Guarded<TargetGroup>>,
-    pub(super) replica_services: Writer<Guarded<ReplicaService>>,
-    pub(super) deployments: Writer<Deployment>,
-    pub(super) services: Writer<Service>,
-    pub(super) service_accounts: Writer<ServiceAccount>,
-    pub(super) network_policies: Writer<NetworkPolicy>,
-    pub(super) disruption_budgets: Writer<PodDisruptionBudget>,
-    pub(super) autoscalers: Writer<HorizontalPodAutoscaler>,
+pub(crate) struct Writers {
+    pub(crate) load_balancers: Writer<Guarded<LoadBalancer>>,
+    pub(crate) target_groups: Writer<Guarded<TargetGroup>>,
+    pub(crate) replica_services: Writer<Guarded<ReplicaService>>,
+    pub(crate) deployments: Writer<Deployment>,
+    pub(crate) services: Writer<Service>,
+    pub(crate) service_accounts: Writer<ServiceAccount>,
+    pub(crate) network_policies: Writer<NetworkPolicy>,
+    pub(crate) disruption_budgets: Writer<PodDisruptionBudget>,
+    pub(crate) autoscalers: Writer<HorizontalPodAutoscaler>,
 }
 
 /// What happened to an object.
@@ -80,7 +80,7 @@ impl<'a, K> Change<'a, K> {
 
 impl Caches {
     /// Empty ones, and who fills them.
-    pub fn stores() -> (Self, Writers) {
+    pub(crate) fn stores() -> (Self, Writers) {
         let (load_balancers, load_balancers_writer) = reflector::store();
         let (target_groups, target_groups_writer) = reflector::store();
         let (replica_services, replica_services_writer) = reflector::store();

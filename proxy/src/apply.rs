@@ -16,12 +16,15 @@ use tokio::time::Instant;
 
 use crate::in_force::Core;
 use crate::metrics::Metrics;
-use crate::table::Table;
+use crate::table::{Listener, Table};
 
 /// Whoever binds and closes the listeners' sockets.
 pub trait Reconcile: Send + Sync + 'static {
     /// Opens, changes and closes sockets so that they are those of the table; says which listeners could not be.
     fn reconcile(&self, table: Arc<Table>) -> impl Future<Output = Vec<Rejection>> + Send;
+
+    /// What is open: a listener that could not be changed is here as it was.
+    fn open(&self) -> Vec<Arc<Listener>>;
 }
 
 /// Takes over snapshots, one at a time.
@@ -48,7 +51,7 @@ impl<L: Reconcile> Applier<L> {
         rejections.extend(self.core.apply(snapshot, Instant::now()));
         let table = Arc::clone(&self.core.table());
         rejections.extend(self.listeners.reconcile(table).await);
-        self.core.settle(Instant::now());
+        self.core.settle(snapshot, &self.listeners.open(), Instant::now());
         rejections.sort();
         rejections.dedup();
         let ack = Ack { version: snapshot.version, rejections };
@@ -106,6 +109,10 @@ mod tests {
             let groups = self.core.groups();
             let picked = groups.iter().filter(|group| pick(group, &[]).is_ok()).count();
             self.picked.fetch_add(picked, SeqCst);
+            Vec::new()
+        }
+
+        fn open(&self) -> Vec<Arc<Listener>> {
             Vec::new()
         }
     }

@@ -1,7 +1,7 @@
 //! Health checks: every target in service is asked again and again, and the result written to its cell.
 //!
 //! One task for each (target, address, check), however many groups share it; a semaphore bounds how many ask at once.
-//! A new target is asked at once, and each second until it first passes, but its failures count only at the check's
+//! A new target is asked at once, and again a second after each failure until it first passes, but its failures count only at the check's
 //! interval: it may just be starting. Where thousands are new they take turns, so that checking them does not hold up
 //! requests. Later checks come at the interval, from a random point on, so that those of many targets spread over time.
 
@@ -177,7 +177,7 @@ async fn check_for_ever(
         let counts = eager.is_multiple_of(eager_per_interval) || eager == EAGER_CHECKS;
         if shared.observe(&outcome, counts) && eager < EAGER_CHECKS {
             eager += 1;
-            sleep_until(began + eager_interval).await;
+            sleep(eager_interval).await;
             continue;
         }
         let share = if std::mem::take(&mut spread) { rng.f64() } else { 1.0 };

@@ -27,10 +27,10 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
 
 use crate::access_log::AccessLog;
+use crate::carrier::Shared;
 use crate::errors::Reason;
 use crate::port::Port;
 use crate::record;
-use crate::shared::Shared;
 use crate::stream::{ClientStream, Connection, Opened};
 
 mod answer;

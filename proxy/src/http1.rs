@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
+use crate::carrier::Shared;
 use crate::port::Port;
-use crate::shared::Shared;
 use crate::stream::{Connection, Opened};
 
 pub(crate) mod buffer;

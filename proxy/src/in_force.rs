@@ -14,11 +14,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::group::{Group, Settings};
 use crate::signs;
-use crate::table::{Groups, Table};
+use crate::table::{Groups, Listener, Table};
 
 /// A group takes requests for so long after the last listener has new rules: one that took the old rules may be about to
-/// pick there.
-pub(crate) const LINGER: Duration = Duration::from_secs(1);
+/// pick there, or to pick once more, until it has tried as many targets as one may.
+pub(crate) const LINGER: Duration = Duration::from_secs(4);
 
 /// What is in force: the table, and the groups that it leads to.
 #[derive(Debug, Default)]
@@ -31,18 +31,10 @@ pub struct Core {
 /// Groups in which requests may pick, each in one place.
 #[derive(Debug, Default)]
 struct Known {
-    /// Those of the snapshot, and those that a listener which was rejected still leads to.
+    /// Those of the snapshot, and those that a listener still leads to because it could not be changed.
     current: Groups,
-    /// Those that left, while somebody may pick there or something is in flight.
-    left: BTreeMap<String, Left>,
-}
-
-/// A group that left the snapshot.
-#[derive(Debug)]
-struct Left {
-    group: Arc<Group>,
-    /// Since when no listener leads to it; none while one may.
-    since: Option<Instant>,
+    /// Those that no listener leads to any more, and since when: while somebody may pick there or something is in flight.
+    left: BTreeMap<String, (Arc<Group>, Instant)>,
 }
 
 impl Core {
@@ -57,10 +49,10 @@ impl Core {
         self.groups.lock().current.values().cloned().collect()
     }
 
-    /// The groups in force, and those that left with something in flight.
+    /// The groups in force, and those that left while somebody may pick there or something is in flight.
     pub fn groups(&self) -> Vec<Arc<Group>> {
         let known = self.groups.lock();
-        known.current.values().chain(known.left.values().map(|left| &left.group)).cloned().collect()
+        known.current.values().chain(known.left.values().map(|(group, _)| group)).cloned().collect()
     }
 
     /// Whether every target in service was checked at least once.
@@ -71,12 +63,13 @@ impl Core {
             .all(|endpoint| endpoint.target.drain.is_some() || endpoint.cell.health() != Health::Initial)
     }
 
-    /// Tells of each version that is in force.
+    /// Tells of each version that is in force, and when groups have left since.
     pub fn applied(&self) -> watch::Receiver<Version> {
         self.applied.subscribe()
     }
 
-    /// Takes over a snapshot, but for the listeners' sockets. When this returns, no pick begins at a target that drains.
+    /// Takes over a snapshot, but for the listeners' sockets. When this returns, no pick begins at a target that drains. Groups
+    /// that are not in the snapshot stay as they are until it is [settled](Self::settle).
     pub fn apply(&self, snapshot: &Snapshot, now: Instant) -> Vec<Rejection> {
         let mut known = self.groups.lock();
         let mut rejections = Vec::new();
@@ -88,16 +81,21 @@ impl Core {
         }
         let (table, rejected) = Table::build(snapshot, &current, &self.table.load());
         rejections.extend(rejected);
-        known.follow(current, &table);
+        known.current.append(&mut current);
         self.table.store(Arc::new(table));
         self.applied.send_replace(snapshot.version);
         rejections
     }
 
-    /// Takes note that the listeners follow the table in force.
-    pub fn settle(&self, now: Instant) {
-        for left in self.groups.lock().left.values_mut() {
-            left.since.get_or_insert(now);
+    /// Takes note that the listeners follow the table, but for those that could not be changed: `open` is what they all follow.
+    pub fn settle(&self, snapshot: &Snapshot, open: &[Arc<Listener>], now: Instant) {
+        let table = self.table();
+        let listeners = table.listeners.values().chain(open);
+        let led_to: BTreeSet<&str> =
+            listeners.flat_map(|listener| listener.groups()).map(|group| group.name()).collect();
+        let stays = |name: &str| snapshot.target_groups.contains_key(name) || led_to.contains(name);
+        if self.groups.lock().let_go(stays, now) {
+            self.applied.send_modify(|_| {});
         }
     }
 
@@ -106,11 +104,11 @@ impl Core {
         for group in self.groups() {
             group.sweep(now);
         }
-        self.groups.lock().left.retain(|_, left| {
-            if left.since.is_some_and(|since| now >= since + LINGER) {
-                left.group.apply(None, &[], now);
+        self.groups.lock().left.retain(|_, (group, since)| {
+            if now >= *since + LINGER {
+                group.apply(None, &[], now);
             }
-            !left.group.endpoints().is_empty()
+            !group.endpoints().is_empty()
         });
     }
 }
@@ -118,25 +116,18 @@ impl Core {
 impl Known {
     /// The group of that name: known, or new.
     fn take(&mut self, name: &str) -> Arc<Group> {
-        let left = |known: &mut Self| Some(known.left.remove(name)?.group);
-        self.current.remove(name).or_else(|| left(self)).unwrap_or_else(|| Arc::new(Group::new(name)))
+        let left = self.left.remove(name).map(|(group, _)| group);
+        self.current.remove(name).or(left).unwrap_or_else(|| Arc::new(Group::new(name)))
     }
 
-    /// Of the groups that are not in the snapshot those stay to which the table leads; the others leave.
-    fn follow(&mut self, current: Groups, table: &Table) {
-        let led_to: BTreeSet<&str> = table
-            .listeners
-            .values()
-            .flat_map(|listener| listener.groups())
-            .map(|group| group.name())
-            .collect();
-        for (name, group) in std::mem::replace(&mut self.current, current) {
-            if led_to.contains(name.as_str()) {
-                self.current.insert(name, group);
-            } else {
-                self.left.insert(name, Left { group, since: None });
-            }
-        }
+    /// Those leave that do not stay; whether there are any.
+    fn let_go(&mut self, stays: impl Fn(&str) -> bool, now: Instant) -> bool {
+        let groups = std::mem::take(&mut self.current);
+        let (staying, leaving): (Groups, Groups) = groups.into_iter().partition(|(name, _)| stays(name));
+        self.current = staying;
+        let any = !leaving.is_empty();
+        self.left.extend(leaving.into_iter().map(|(name, group)| (name, (group, now))));
+        any
     }
 }
 

@@ -1,9 +1,9 @@
 //! The data plane: a load balancer's proxy.
 //!
 //! ```text
-//! snapshot ──► apply ──► table (listeners, rules)   ┐
-//!                   └──► groups (targets, cells)    ├── read by each request: route → action → pick → finish
-//!              health ──► cells ──► lineups         ┘
+//! snapshot ──► apply ──► in force: table (listeners, rules) ┐
+//!                             └──► groups (targets, cells)  ├── read by each request: route → action → pick → finish
+//!                        health ──► cells ──► lineups       ┘
 //!            signs ──► cells: others are picked before a suspect
 //! cells, groups ──► load ──► report
 //! ```
@@ -16,6 +16,7 @@ mod answer;
 pub mod apply;
 pub mod args;
 pub mod balance;
+pub mod carrier;
 pub mod cells;
 mod connect;
 pub mod control;
@@ -39,7 +40,6 @@ mod record;
 pub mod request;
 pub mod retry;
 pub mod route;
-pub mod shared;
 mod signs;
 pub mod snapshot_file;
 mod sniff;

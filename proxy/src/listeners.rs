@@ -72,6 +72,10 @@ impl Reconcile for Arc<Listeners> {
         futures::future::join_all(closing).await;
         rejections
     }
+
+    fn open(&self) -> Vec<Arc<Listener>> {
+        self.state.lock().open.values().map(Open::listener).collect()
+    }
 }
 
 impl Listeners {

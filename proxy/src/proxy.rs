@@ -14,13 +14,13 @@ use prometheus_client::registry::Registry;
 use crate::access_log::{AccessLog, Writer};
 use crate::admin::Admin;
 use crate::apply::Applier;
+use crate::carrier::Shared;
 use crate::http::HttpCarrier;
 use crate::http1::Http1Carrier;
 use crate::in_force::Core;
 use crate::listeners::{Carriers, Listeners};
 use crate::metrics::Metrics;
 use crate::metrics::groups::GroupCollector;
-use crate::shared::Shared;
 use crate::tcp::TcpCarrier;
 
 /// What can be chosen.

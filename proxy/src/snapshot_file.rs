@@ -114,6 +114,10 @@ mod tests {
         async fn reconcile(&self, _table: Arc<Table>) -> Vec<Rejection> {
             Vec::new()
         }
+
+        fn open(&self) -> Vec<Arc<crate::table::Listener>> {
+            Vec::new()
+        }
     }
 
     struct Scene {

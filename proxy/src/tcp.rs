@@ -10,6 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::access_log::Entry;
 use crate::action::Action;
+use crate::carrier::Shared;
 use crate::connect::{be_patient, connect};
 use crate::errors::Reason;
 use crate::group::Group;
@@ -18,7 +19,6 @@ use crate::pick::{Outcome, Picked, connect_timeout, grants_another, pick};
 use crate::port::Listening;
 use crate::record::milliseconds;
 use crate::retry::MAX_ATTEMPTS;
-use crate::shared::Shared;
 use crate::stream::{Connection, silent};
 
 mod relay;

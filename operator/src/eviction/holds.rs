@@ -1,7 +1,8 @@
 //! For how long those who ask for evictions have been held, by this leader's own clock: what is noted on a pod is the time
 //! of another machine, or of one whose clock was set since. A new leader counts anew.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
@@ -13,24 +14,31 @@ use crate::labels::EVICTION;
 
 /// Since when this leader has known that the eviction of a pod is asked for, by the pods' UIDs.
 #[derive(Debug, Default)]
-pub struct Holds(Mutex<HashMap<String, Instant>>);
+pub struct Holds(Mutex<HashMap<String, Hold>>);
+
+#[derive(Debug)]
+struct Hold {
+    /// What is noted: what is noted anew is asked for anew.
+    noted: String,
+    since: Instant,
+}
 
 impl Holds {
     /// For how long it has been known that the eviction of this pod is asked for; none when it is not.
     pub fn known_for(&self, pod: &Pod, now: Instant) -> Option<Duration> {
-        pod.annotations().get(EVICTION)?;
-        let since = *self.0.lock().entry(pod.uid()?).or_insert(now);
-        Some(now.duration_since(since))
+        let (uid, noted) = (pod.uid()?, pod.annotations().get(EVICTION)?);
+        let mut holds = self.0.lock();
+        let hold = holds.entry(uid).or_insert_with(|| Hold { noted: noted.clone(), since: now });
+        if hold.noted != *noted {
+            *hold = Hold { noted: noted.clone(), since: now };
+        }
+        Some(now.duration_since(hold.since))
     }
 
-    /// Forgets pods that are gone.
-    pub fn keep<'a>(&self, pods: impl Iterator<Item = &'a Pod>) {
-        let mut holds = self.0.lock();
-        if holds.is_empty() {
-            return;
-        }
-        let mut before = std::mem::take(&mut *holds);
-        holds.extend(pods.filter_map(|pod| before.remove_entry(pod.metadata.uid.as_ref()?)));
+    /// Forgets pods that are gone: all but these.
+    pub fn keep(&self, pods: &[Arc<Pod>]) {
+        let kept: HashSet<&str> = pods.iter().filter_map(|pod| pod.metadata.uid.as_deref()).collect();
+        self.0.lock().retain(|uid, _| kept.contains(uid.as_str()));
     }
 }
 
@@ -53,7 +61,9 @@ mod tests {
             ("1", Some("2001-01-01T00:00:00Z"), 10, Some(0)),
             ("2", Some("2101-01-01T00:00:00Z"), 20, Some(0)),
             ("1", Some("2001-01-01T00:00:00Z"), 70, Some(60)),
-            ("2", Some("by hand"), 70, Some(50)),
+            ("2", Some("2101-01-01T00:00:00Z"), 70, Some(50)),
+            ("2", Some("by hand, anew"), 80, Some(0)),
+            ("2", None, 90, None),
         ] {
             let pod = pod(uid, asked);
             let known_for = holds.known_for(&pod, start + Duration::from_secs(seconds));
@@ -67,7 +77,7 @@ mod tests {
         let (stays, gone) = (pod("stays", Some("x")), pod("gone", Some("x")));
         holds.known_for(&stays, start);
         holds.known_for(&gone, start);
-        holds.keep([&stays, &pod("other", None)].into_iter());
+        holds.keep(&[Arc::new(stays), Arc::new(pod("other", None))]);
         assert_eq!(holds.0.lock().keys().collect::<Vec<_>>(), ["stays"]);
     }
 }

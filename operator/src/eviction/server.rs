@@ -104,18 +104,26 @@ impl Warden {
     async fn answer(&self, request: &Request, now: Instant, time: Timestamp) -> Option<String> {
         let pod = ObjectKey::new(request.namespace.as_deref()?, &request.name);
         let (replica, service, drain) = self.replica(&pod)?;
-        self.holds.keep(self.world.replicas.state().iter().map(AsRef::as_ref));
         let answer = answer(&replica, drain, self.holds.known_for(&replica, now));
+        debug!(%pod, ?answer, request.dry_run, "an eviction is asked for");
+        let sentence = answer.wait();
+        let sentence = sentence
+            .map(|why| format!("{} is a replica of ReplicaService {}: {why}", pod.name, service.name));
+        if request.dry_run {
+            return sentence;
+        }
         self.metrics.answered(answer);
-        debug!(%pod, ?answer, "an eviction is asked for");
-        if answer == Answer::Note && !request.dry_run {
-            self.note(&pod, &replica, time).await;
+        match answer {
+            Answer::Note => {
+                self.holds.keep(&self.world.replicas.state());
+                self.note(&pod, &replica, time).await;
+            }
+            Answer::GiveUp => {
+                warn!(%pod, replica_service = %service, "evicted before it could be drained: nothing serves in its place");
+            }
+            Answer::Allow | Answer::Replace | Answer::Drain | Answer::Remove => {}
         }
-        if answer == Answer::GiveUp {
-            warn!(%pod, replica_service = %service, "evicted before it could be drained: nothing serves in its place");
-        }
-        let sentence = answer.wait()?;
-        Some(format!("{} is a replica of ReplicaService {}: {sentence}", pod.name, service.name))
+        sentence
     }
 
     /// The replica of that name, if it is one that this operator drains; whose it is, and how long its drain may take.

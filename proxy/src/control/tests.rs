@@ -29,6 +29,10 @@ impl Reconcile for NoSockets {
         };
         taken.map(rejection).collect()
     }
+
+    fn open(&self) -> Vec<Arc<crate::table::Listener>> {
+        Vec::new()
+    }
 }
 
 /// Reaches the test's operator without TLS.

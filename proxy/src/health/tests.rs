@@ -167,6 +167,8 @@ async fn what_is_removed_is_not_asked_any_more() {
     assert_eq!(scene.network.asked(1), 1);
     assert!(scene.network.asked(2) >= 6);
     scene.apply(&[]);
+    pass(MOMENT).await;
+    scene.core.settle(&snapshot(&[]), &[], Instant::now());
     let before = scene.network.asked(2);
     pass(Duration::from_secs(30)).await;
     assert_eq!(scene.network.asked(2), before, "its group left");

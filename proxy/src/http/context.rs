@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::flight::Controls;
+use crate::carrier::Shared;
 use crate::port::Port;
 use crate::record::Record;
-use crate::shared::Shared;
 use crate::stream::Connection;
 
 tokio::task_local! {

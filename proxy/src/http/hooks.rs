@@ -15,7 +15,7 @@ use super::context::{Context, Scope, Stage};
 use super::{
     answer, logging, request_body, request_filter, response, retries, upstream_peer, upstream_request,
 };
-use crate::shared::Shared;
+use crate::carrier::Shared;
 
 /// Implements [`ProxyHttp`].
 pub(super) struct Hooks {

@@ -17,10 +17,10 @@ use super::message::{Body, HeadScan, Refusal, empty_lines};
 use super::order::{Deed, Desk};
 use super::timer::Timer;
 use crate::access_log::AccessLog;
+use crate::carrier::Shared;
 use crate::errors::Reason;
 use crate::port::Port;
 use crate::record::{self, Record};
-use crate::shared::Shared;
 use crate::sniff::{self, Sniffed};
 use crate::stream::{Connection, Opened};
 

@@ -26,7 +26,7 @@ impl Scene {
         );
         let snapshot: Snapshot = serde_saphyr::from_str(&text).unwrap();
         let rejections = self.core.apply(&snapshot, Instant::now());
-        self.core.settle(Instant::now());
+        self.core.settle(&snapshot, &[], Instant::now());
         rejections.into_iter().map(|rejection| format!("{}: {}", rejection.name, rejection.reason)).collect()
     }
 
@@ -269,6 +269,8 @@ fn a_rejected_listener_keeps_the_group_that_it_leads_to() {
     set_all(&group, Health::Healthy);
     let rejected = scene.apply(&format!("http: {{port: 80, {FORWARD}}}"), "");
     assert_eq!(rejected, ["http: defaultAction: there is no target group api"]);
+    scene.core.sweep(Instant::now() + LINGER);
+    assert_eq!(scene.core.current_groups().len(), 1);
     assert_eq!(shares(&picks(&group, 2)), [("a", 2)]);
 }
 

@@ -9,9 +9,12 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::Instant;
 
 use crate::client::{get, raw, try_send};
-use crate::harness::{FORKS, apply, free_port, in_flight, local, serve, serve_with, settings, target, until};
+use crate::harness::{
+    FORKS, apply, forwarding, free_port, in_flight, local, serve, serve_with, settings, target, until,
+};
 use crate::target::Target;
 
 fn answering(name: &str, port: u16, body: &str) -> String {
@@ -149,6 +152,19 @@ async fn a_port_that_is_taken_rejects_its_listener_only_and_the_old_one_goes_on(
     let reason = &ack.rejections[0].reason;
     assert!(reason.contains(&number.to_string()) && reason.contains("Address already in use"), "{reason}");
     assert_eq!((get(local(old), "/").await.text(), get(local(fine), "/").await.text()), ("web", "fine"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_whose_new_port_is_taken_still_forwards_to_a_group_that_left() {
+    let steady = Target::http(|_| async { Response::new(Full::from("steady")) }).await;
+    let old = free_port();
+    let taken = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let number = taken.local_addr().unwrap().port();
+    let proxy = serve(&forwarding(old, &[target("t", steady.port)])).await;
+    let ack = apply(&proxy, &snapshot(&[answering("web", number, "moved")])).await;
+    assert_eq!(ack.rejections.len(), 1, "{:?}", ack.rejections);
+    proxy.core.sweep(Instant::now() + Duration::from_secs(60));
+    assert_eq!(get(local(old), "/").await.text(), "steady");
 }
 
 #[tokio::test(flavor = "multi_thread")]
