@@ -7,8 +7,8 @@ use evenkeel_crds::v1alpha1::ReplicaService;
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::Resource;
 use kube::runtime::reflector::Store;
+use kube::{Resource, ResourceExt};
 use serde_json::Value;
 use tracing::warn;
 
@@ -32,6 +32,8 @@ pub struct Outcome {
     pub template_refused: Option<String>,
     /// What the API server said of other objects that it refused.
     pub refused: Vec<String>,
+    /// PodDisruptionBudgets of others that select the replicas: ours has made way for them.
+    pub other_budgets: Vec<String>,
     /// When to look at the rollout again.
     pub again: Option<Duration>,
 }
@@ -79,11 +81,13 @@ pub async fn apply(
     } else {
         applier.remove(&owner, key, &caches.network_policies).await?;
     }
-    if found.budgets.iter().any(|other| build::competes(valid, other)) {
-        applier.remove(&owner, key, &caches.disruption_budgets).await?;
-    } else {
+    let others = found.budgets.iter().filter(|other| build::competes(valid, other));
+    outcome.other_budgets = others.map(|other| other.name_any()).collect();
+    if outcome.other_budgets.is_empty() {
         let budget = build::disruption_budget(valid, &owner);
         outcome.take(applier.apply(&owner, key, &caches.disruption_budgets, &budget).await?);
+    } else {
+        applier.remove(&owner, key, &caches.disruption_budgets).await?;
     }
     let (record, again) = rollout::next(valid, found, now);
     outcome.again = again;

@@ -86,7 +86,20 @@ fn accepted(inputs: &Inputs<'_>) -> Verdict {
         );
         return no(kind::ACCEPTED, reason::INVALID, message);
     }
-    yes(kind::ACCEPTED, reason::ACCEPTED, "")
+    yes(kind::ACCEPTED, reason::ACCEPTED, made_way(&outcome.other_budgets))
+}
+
+fn made_way(others: &[String]) -> String {
+    match others {
+        [] => String::new(),
+        [name] => format!(
+            "PodDisruptionBudget {name} selects the replicas: it counts instead of the operator's own, which is gone, since with two of them every eviction fails"
+        ),
+        names => format!(
+            "PodDisruptionBudgets {} all select the replicas, so that every eviction of them fails: delete all of them but one",
+            names.join(", ")
+        ),
+    }
 }
 
 fn unreadable_restart<'a>(inputs: &'a Inputs<'_>) -> Option<&'a str> {

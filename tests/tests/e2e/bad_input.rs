@@ -3,9 +3,10 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use evenkeel_crds::v1alpha1::{LoadBalancer, ReplicaService, TargetProtocol};
 use evenkeel_tests::cluster::with_namespace;
-use evenkeel_tests::conditions::Conditioned as _;
+use evenkeel_tests::conditions::{Conditioned as _, until, until_gone};
 use evenkeel_tests::fixtures::{balancer, named, rule, web, web_group};
 use evenkeel_tests::traffic::{Pace, http};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use serde_json::json;
 
 #[tokio::test]
@@ -124,6 +125,36 @@ async fn a_quantity_that_cannot_be_read_is_told_of() -> Result<()> {
         let message = service.condition("Accepted").map(|c| c.message.clone()).unwrap_or_default();
         ensure!(message.contains("quantities"), "the message does not say what is wrong: {message}");
         Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: make e2e"]
+async fn a_disruption_budget_of_somebody_else_is_named_and_ours_makes_way_for_it() -> Result<()> {
+    with_namespace("budget", async |ns| {
+        ns.serve_web(2).await?;
+        let budgets = ns.api::<PodDisruptionBudget>();
+        until(&budgets, "web", "there", |_| true).await?;
+        let theirs = json!({
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": {"name": "theirs"},
+            "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"evenkeel.dev/replica-service": "web"}}},
+        });
+        ns.kubectl_apply(&theirs.to_string()).await?;
+        ns.until("web", "telling of the other budget", |web: &ReplicaService| {
+            web.condition("Accepted").is_some_and(|accepted| accepted.message.contains("theirs"))
+        })
+        .await?;
+        until_gone(&budgets, "web").await?;
+        ns.kubectl(&["delete", "pdb", "theirs"]).await?;
+        until(&budgets, "web", "back", |_| true).await?;
+        ns.until("web", "silent again", |web: &ReplicaService| {
+            web.condition("Accepted").is_some_and(|accepted| accepted.message.is_empty())
+        })
+        .await
+        .map(drop)
     })
     .await
 }

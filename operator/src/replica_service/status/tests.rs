@@ -52,6 +52,22 @@ fn reason_of<'a>(status: &'a ReplicaServiceStatus, kind: &str) -> (&'a str, &'a 
 }
 
 #[test]
+fn budgets_of_others_are_named() {
+    for (others, expected) in [
+        (&[][..], ""),
+        (&["theirs"], "PodDisruptionBudget theirs selects the replicas: it counts instead"),
+        (&["one", "two"], "PodDisruptionBudgets one, two all select the replicas, so that every eviction"),
+    ] {
+        let other_budgets = others.iter().map(|name| (*name).to_owned()).collect();
+        let outcome = Outcome { other_budgets, ..outcome(&json!({})) };
+        let status = made(&json!([]), &Found::default(), &outcome);
+        assert_eq!(reason_of(&status, "Accepted"), ("True", "Accepted"));
+        let message = &status.conditions.iter().find(|found| found.type_ == "Accepted").unwrap().message;
+        assert!(message.starts_with(expected) && (message.is_empty() == others.is_empty()), "{message}");
+    }
+}
+
+#[test]
 fn counts_come_from_the_deployment_and_the_last_decision() {
     let deployment = outcome(&json!({ "replicas": 5, "readyReplicas": 3 }));
     let found = Found { healthy: 2, decision: Some(decision()), ..Found::default() };
