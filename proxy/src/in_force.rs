@@ -69,7 +69,7 @@ impl Core {
     }
 
     /// Takes over a snapshot, but for the listeners' sockets. When this returns, no pick begins at a target that drains. Groups
-    /// that are not in the snapshot stay as they are until it is [settled](Self::settle).
+    /// that are not in the snapshot stay as they are until it is [settled](Self::settle), and some seconds longer.
     pub fn apply(&self, snapshot: &Snapshot, now: Instant) -> Vec<Rejection> {
         let mut known = self.groups.lock();
         let mut rejections = Vec::new();
