@@ -3,13 +3,12 @@
 //! server's time, which may be another. A new leader counts anew, and waits longer only where nobody knows how much is in
 //! flight; proxies count by themselves and close what is left in time.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use kube::Resource;
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::noticed::Noticed;
 use crate::object_key::{ObjectKey, key};
 use crate::reconciled::Reconciled;
 
@@ -19,36 +18,21 @@ const SETTLE: Duration = Duration::from_secs(5);
 /// From one look to the next while something is in flight.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
-/// When this leader noticed that objects are being deleted.
+/// When this leader noticed that objects are being deleted, with their UIDs.
 #[derive(Debug, Default)]
-pub struct Deletions(Mutex<HashMap<(String, ObjectKey), Noticed>>);
-
-#[derive(Debug)]
-struct Noticed {
-    uid: Option<String>,
-    since: Instant,
-}
+pub struct Deletions(Noticed<(String, ObjectKey), Option<String>>);
 
 impl Deletions {
     /// For how long it is known that this object is being deleted; none when it is not.
     pub fn known_for<K: Resource<DynamicType = ()>>(&self, object: &K, now: Instant) -> Option<Duration> {
         object.meta().deletion_timestamp.as_ref()?;
-        let uid = &object.meta().uid;
-        let mut deletions = self.0.lock();
-        let noticed = deletions
-            .entry(key(object).of_kind::<K>())
-            .and_modify(|noticed| {
-                if noticed.uid != *uid {
-                    *noticed = Noticed { uid: uid.clone(), since: now }
-                }
-            })
-            .or_insert_with(|| Noticed { uid: uid.clone(), since: now });
-        Some(now.duration_since(noticed.since))
+        Some(self.0.known_for(key(object).of_kind::<K>(), object.meta().uid.clone(), now))
     }
 
     /// Nothing is known of an object that is gone.
     pub fn forget<K: Resource<DynamicType = ()>>(&self, key: &ObjectKey) {
-        self.0.lock().remove(&key.of_kind::<K>());
+        let gone = key.of_kind::<K>();
+        self.0.keep(|known| *known != gone);
     }
 }
 
@@ -125,6 +109,9 @@ mod tests {
             assert_eq!(known_for, expected.map(Duration::from_secs), "{name} {uid} after {seconds} s");
         }
         deletions.forget::<Pod>(&ObjectKey::new("default", "future"));
-        assert_eq!(deletions.0.lock().len(), 1);
+        let meta = json!({"namespace": "default", "name": "future", "uid": "3", "deletionTimestamp": future});
+        let object: Pod = from_value(json!({ "metadata": meta })).unwrap();
+        let known_for = deletions.known_for(&object, start + Duration::from_secs(90));
+        assert_eq!(known_for, Some(Duration::ZERO), "forgotten");
     }
 }

@@ -35,6 +35,7 @@ pub mod load_balancer;
 pub mod lost;
 pub mod metrics;
 pub mod nodes;
+pub mod noticed;
 pub mod object_key;
 pub mod plane;
 pub mod pod_metrics;

@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_group_takes_requests_until_a_second_after_no_listener_leads_there() {
+    async fn a_group_takes_requests_until_some_seconds_after_no_listener_leads_there() {
         let listeners = Arc::new(SlowListeners::default());
         let core = &listeners.core;
         let applier = Applier::new(Arc::clone(core), Arc::clone(&listeners), Arc::default());

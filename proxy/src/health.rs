@@ -1,9 +1,10 @@
 //! Health checks: every target in service is asked again and again, and the result written to its cell.
 //!
 //! One task for each (target, address, check), however many groups share it; a semaphore bounds how many ask at once.
-//! A new target is asked at once, and again a second after each failure until it first passes, but its failures count only at the check's
-//! interval: it may just be starting. Where thousands are new they take turns, so that checking them does not hold up
-//! requests. Later checks come at the interval, from a random point on, so that those of many targets spread over time.
+//! A new target is asked at once, and again a second after each failure until it first passes, but its failures count only
+//! at the check's interval: it may just be starting. Where thousands are new they take turns, so that checking them does not
+//! hold up requests. Later checks begin an interval apart, from a random point on, so that those of many targets spread over
+//! time.
 
 pub mod probe;
 pub mod state;

@@ -1,44 +1,31 @@
-//! For how long those who ask for evictions have been held, by this leader's own clock: what is noted on a pod is the time
-//! of another machine, or of one whose clock was set since. A new leader counts anew.
+//! For how long those who ask for evictions have been held.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::labels::EVICTION;
+use crate::noticed::Noticed;
 
-/// Since when this leader has known that the eviction of a pod is asked for, by the pods' UIDs.
+/// Since when this leader has known what is noted on a pod, by the pods' UIDs. What is noted anew is asked for anew.
 #[derive(Debug, Default)]
-pub struct Holds(Mutex<HashMap<String, Hold>>);
-
-#[derive(Debug)]
-struct Hold {
-    /// What is noted: what is noted anew is asked for anew.
-    noted: String,
-    since: Instant,
-}
+pub struct Holds(Noticed<String, String>);
 
 impl Holds {
     /// For how long it has been known that the eviction of this pod is asked for; none when it is not.
     pub fn known_for(&self, pod: &Pod, now: Instant) -> Option<Duration> {
-        let (uid, noted) = (pod.uid()?, pod.annotations().get(EVICTION)?);
-        let mut holds = self.0.lock();
-        let hold = holds.entry(uid).or_insert_with(|| Hold { noted: noted.clone(), since: now });
-        if hold.noted != *noted {
-            *hold = Hold { noted: noted.clone(), since: now };
-        }
-        Some(now.duration_since(hold.since))
+        let noted = pod.annotations().get(EVICTION)?;
+        Some(self.0.known_for(pod.uid()?, noted.clone(), now))
     }
 
     /// Forgets pods that are gone: all but these.
     pub fn keep(&self, pods: &[Arc<Pod>]) {
         let kept: HashSet<&str> = pods.iter().filter_map(|pod| pod.metadata.uid.as_deref()).collect();
-        self.0.lock().retain(|uid, _| kept.contains(uid.as_str()));
+        self.0.keep(|uid| kept.contains(uid.as_str()));
     }
 }
 
@@ -77,7 +64,9 @@ mod tests {
         let (stays, gone) = (pod("stays", Some("x")), pod("gone", Some("x")));
         holds.known_for(&stays, start);
         holds.known_for(&gone, start);
-        holds.keep(&[Arc::new(stays), Arc::new(pod("other", None))]);
-        assert_eq!(holds.0.lock().keys().collect::<Vec<_>>(), ["stays"]);
+        holds.keep(&[Arc::new(stays.clone()), Arc::new(pod("other", None))]);
+        let later = start + Duration::from_secs(9);
+        let known_for = |pod| holds.known_for(pod, later).map(|known_for| known_for.as_secs());
+        assert_eq!((known_for(&stays), known_for(&gone)), (Some(9), Some(0)));
     }
 }
