@@ -26,6 +26,7 @@ mod accept;
 mod socket;
 
 pub use accept::Carriers;
+use socket::ListeningSocket;
 
 /// The open ports.
 #[derive(Debug)]
@@ -208,8 +209,8 @@ impl Listeners {
     }
 
     fn bind(&self, listener: &Arc<Listener>) -> io::Result<Open> {
-        let socket = socket::bind(listener.port)?;
-        let address = socket.local_addr()?;
+        let socket = ListeningSocket::bind(listener.port)?;
+        let address = socket.address()?;
         self.first_bound.get_or_init(Instant::now);
         let port = Arc::new(Port::new(address, self.listening(listener, None), self.abort.child_token()));
         tracing::info!(listener = %listener.name, %address, "listening");

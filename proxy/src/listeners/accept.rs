@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
+use super::socket::ListeningSocket;
 use crate::admission::{Turned, tell_busy};
 use crate::http::HttpCarrier;
 use crate::http1::Http1Carrier;
@@ -34,7 +34,12 @@ pub struct Carriers {
 }
 
 /// Accepts until the port is closed, and then what the kernel has accepted already.
-pub(super) async fn run(socket: TcpListener, port: Arc<Port>, carriers: Carriers, connections: TaskTracker) {
+pub(super) async fn run(
+    socket: ListeningSocket,
+    port: Arc<Port>,
+    carriers: Carriers,
+    connections: TaskTracker,
+) {
     let mut back_off = BackOff::default();
     loop {
         let accepted = tokio::select! {
@@ -51,8 +56,12 @@ pub(super) async fn run(socket: TcpListener, port: Arc<Port>, carriers: Carriers
             Err(error) => back_off.wait(&error, &port).await,
         }
     }
-    while let Some(Ok(accepted)) = socket.accept().now_or_never() {
-        serve(accepted, &port, &carriers, &connections);
+    loop {
+        match socket.accept_now() {
+            Ok(accepted) => serve(accepted, &port, &carriers, &connections),
+            Err(error) if is_the_clients(&error) => {}
+            Err(_) => break,
+        }
     }
 }
 

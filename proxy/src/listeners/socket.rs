@@ -1,11 +1,16 @@
 //! Listening sockets.
 
+use std::future::poll_fn;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
-use tokio::net::TcpListener;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::TcpStream;
 
 /// Connections the kernel completes before they are accepted. It caps this by net.core.somaxconn.
 const BACKLOG: i32 = 4096;
@@ -18,12 +23,68 @@ const KEEPALIVE: TcpKeepalive = TcpKeepalive::new()
     .with_interval(Duration::from_secs(15))
     .with_retries(3);
 
-/// Listens on this port of all addresses, of both families where the machine has IPv6.
-pub(super) fn bind(port: u16) -> io::Result<TcpListener> {
-    match listen(Domain::IPV6, (Ipv6Addr::UNSPECIFIED, port).into()) {
-        Err(error) if lacks_ipv6(&error) => listen(Domain::IPV4, (Ipv4Addr::UNSPECIFIED, port).into()),
-        result => result,
+/// A socket that listens.
+#[derive(Debug)]
+pub(super) struct ListeningSocket(AsyncFd<TcpListener>);
+
+impl ListeningSocket {
+    /// On this port of all addresses, of both families where the machine has IPv6.
+    #[expect(
+        deprecated,
+        reason = "what replaces it is unsafe for the sake of types whose descriptor can change"
+    )]
+    pub(super) fn bind(port: u16) -> io::Result<Self> {
+        let socket = match listen(Domain::IPV6, (Ipv6Addr::UNSPECIFIED, port).into()) {
+            Err(error) if lacks_ipv6(&error) => listen(Domain::IPV4, (Ipv4Addr::UNSPECIFIED, port).into()),
+            result => result,
+        };
+        Ok(Self(AsyncFd::with_interest(socket?, Interest::READABLE)?))
     }
+
+    /// Where it listens.
+    pub(super) fn address(&self) -> io::Result<SocketAddr> {
+        self.0.get_ref().local_addr()
+    }
+
+    /// The next connection.
+    ///
+    /// Tokio's own listener accepts until there is nobody, which is dear: the kernel makes a socket before it looks. And it
+    /// reads from a new connection before anything can have come. Both are a system call for nothing.
+    ///
+    /// # Errors
+    /// That connection is gone, or there is no room for it.
+    pub(super) async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        loop {
+            // Unlike `readable`, this lets others run from time to time, however many come.
+            let mut ready = poll_fn(|cx| self.0.poll_read_ready(cx)).await?;
+            let accepted = self.accept_now();
+            if !has_more(self.0.get_ref()) {
+                ready.clear_ready();
+            }
+            match accepted {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                accepted => return accepted,
+            }
+        }
+    }
+
+    /// The next of those that wait already, whether the runtime knows of them or not.
+    ///
+    /// # Errors
+    /// There is none, or as in [`Self::accept`].
+    pub(super) fn accept_now(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        let (stream, client) =
+            acceptfrom_with(self.0.get_ref(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+        let client = client.ok_or(io::ErrorKind::AddrNotAvailable)?;
+        Ok((TcpStream::from_std(stream.into())?, client.try_into()?))
+    }
+}
+
+/// Whether somebody waits to be accepted; taken for granted where that cannot be known.
+fn has_more(listener: &TcpListener) -> bool {
+    const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let listener = PollFd::new(listener, PollFlags::IN);
+    poll(&mut [listener], Some(&NOW)).map_or(true, |ready| ready > 0)
 }
 
 fn listen(domain: Domain, address: SocketAddr) -> io::Result<TcpListener> {
@@ -38,7 +99,7 @@ fn listen(domain: Domain, address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
+    Ok(socket.into())
 }
 
 /// Where IPv6 is compiled out there is no such socket; where it is switched off there is no such address.
@@ -49,21 +110,71 @@ fn lacks_ipv6(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tokio::net::TcpStream;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::FutureExt;
 
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn bound() -> (ListeningSocket, SocketAddr) {
+        let listener = ListeningSocket::bind(0).unwrap();
+        let port = listener.address().unwrap().port();
+        (listener, (Ipv4Addr::LOCALHOST, port).into())
+    }
+
+    fn clients(count: usize, address: SocketAddr) -> Vec<std::net::TcpStream> {
+        (0..count).map(|_| std::net::TcpStream::connect(address).unwrap()).collect()
+    }
+
     #[tokio::test]
     async fn clients_are_sent_small_packets_at_once_and_asked_whether_they_are_still_there() {
-        let listener = bind(0).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (_client, accepted) = tokio::join!(TcpStream::connect(("127.0.0.1", port)), listener.accept());
-        let socket = accepted.unwrap().0;
+        let (listener, address) = bound();
+        let _client = clients(1, address);
+        let (socket, _) = listener.accept().await.unwrap();
         let socket = socket2::SockRef::from(&socket);
         assert!(socket.tcp_nodelay().unwrap());
         assert!(socket.keepalive().unwrap());
         assert_eq!(socket.tcp_keepalive_time().unwrap().as_secs(), 45);
         assert_eq!(socket.tcp_keepalive_interval().unwrap().as_secs(), 15);
         assert_eq!(socket.tcp_keepalive_retries().unwrap(), 3);
+    }
+
+    #[tokio::test]
+    async fn everybody_is_accepted_who_came_together_or_later() {
+        let (listener, address) = bound();
+        for count in [3, 1, 2] {
+            let clients = clients(count, address);
+            for client in &clients {
+                let accepted = tokio::time::timeout(PATIENCE, listener.accept()).await;
+                let (_, source) = accepted.expect("nobody is forgotten").unwrap();
+                assert_eq!(source.port(), client.local_addr().unwrap().port());
+            }
+            assert!(listener.accept().now_or_never().is_none());
+        }
+        let _late = clients(1, address);
+        assert!(listener.accept_now().is_ok(), "the runtime could not know of it yet");
+        assert_eq!(listener.accept_now().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_between_many_connections() {
+        const COUNT: usize = 500;
+        let (listener, address) = bound();
+        let _clients = clients(COUNT, address);
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let counted = accepted.clone();
+        let accepting = tokio::spawn(async move {
+            while counted.fetch_add(1, Ordering::Relaxed) < COUNT {
+                listener.accept().await.unwrap();
+            }
+        });
+        while accepted.load(Ordering::Relaxed) < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!accepting.is_finished());
+        tokio::time::timeout(PATIENCE, accepting).await.expect("nobody is forgotten").unwrap();
     }
 }
