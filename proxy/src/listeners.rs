@@ -50,6 +50,8 @@ struct State {
     leaving: bool,
     /// It accepts nothing more, whatever snapshots still come.
     closed: bool,
+    /// The accept loops that end for good, with what the kernel has accepted already.
+    ending: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -165,12 +167,15 @@ impl Listeners {
         let mut state = self.state.lock();
         state.closed = true;
         for open in std::mem::take(&mut state.open).into_values() {
-            drop(self.close(open));
+            let ending = self.close(open);
+            state.ending.push(ending);
         }
     }
 
     /// Waits until no connection is left; after [`Self::close_all`] none comes.
     pub async fn idle(&self) {
+        let ending = std::mem::take(&mut self.state.lock().ending);
+        futures::future::join_all(ending).await;
         self.connections.close();
         self.connections.wait().await;
     }

@@ -24,6 +24,10 @@ use crate::record::{self, Record};
 use crate::sniff::{self, Sniffed};
 use crate::stream::{Connection, Opened};
 
+/// What a new connection was opened for, and the rest of a head, may be on its way when the listener closes: it is waited for
+/// so long, since nobody was told to go elsewhere.
+const LAST_CALL: Duration = Duration::from_millis(100);
+
 /// A connection under way.
 pub(super) struct Session<'s> {
     pub(super) client: Client,
@@ -120,7 +124,7 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// Waits for a head, and returns its length. When the listener closes, it is waited for no longer.
+    /// Waits for a head, and returns its length. When the listener closes, one that has not begun is not waited for.
     async fn head(&mut self, mut closed: Pin<&mut WaitForCancellationFuture<'_>>) -> Result<usize, NoHead> {
         let (idle, max_head) = {
             let table = &self.port.listening().table;
@@ -165,7 +169,10 @@ impl<'s> Session<'s> {
             Poll::Pending => {}
         }
         if closed.poll(cx).is_ready() {
-            return Poll::Ready(Err(NoHead::Ended));
+            if self.requests > 0 && !begun {
+                return Poll::Ready(Err(NoHead::Ended));
+            }
+            self.timer.bring_forward(Instant::now() + LAST_CALL);
         }
         let late = if begun { NoHead::Told(Reason::ClientTimeout) } else { NoHead::Ended };
         self.timer.poll(cx).map(|()| Err(late))

@@ -28,6 +28,11 @@ impl Timer {
         }
     }
 
+    /// Moves the deadline, if this one is sooner.
+    pub(super) fn bring_forward(&mut self, deadline: Instant) {
+        self.set(self.deadline.min(deadline));
+    }
+
     /// Ready once the deadline has passed.
     #[inline]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {

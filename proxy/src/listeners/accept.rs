@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
+use tokio::task::coop::consume_budget;
 use tokio_util::task::TaskTracker;
 
-use super::socket::ListeningSocket;
+use super::socket::{BACKLOG, ListeningSocket};
 use crate::admission::{Turned, tell_busy};
 use crate::http::HttpCarrier;
 use crate::http1::Http1Carrier;
@@ -56,12 +57,14 @@ pub(super) async fn run(
             Err(error) => back_off.wait(&error, &port).await,
         }
     }
-    loop {
+    // No more than were there when the port was closed: until the last of them is accepted, others come.
+    for _ in 0..BACKLOG {
         match socket.accept_now() {
             Ok(accepted) => serve(accepted, &port, &carriers, &connections),
             Err(error) if is_the_clients(&error) => {}
             Err(_) => break,
         }
+        consume_budget().await;
     }
 }
 

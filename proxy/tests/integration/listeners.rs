@@ -1,5 +1,6 @@
 //! Ports that come, change and go while the proxy serves.
 
+use std::io::{Read as _, Write as _};
 use std::time::Duration;
 
 use evenkeel_proxy::proxy::{Proxy, Settings};
@@ -13,7 +14,8 @@ use tokio::time::Instant;
 
 use crate::client::{get, raw, try_send};
 use crate::harness::{
-    FORKS, apply, forwarding, free_port, in_flight, local, serve, serve_with, settings, target, until,
+    FORKS, PATIENCE, apply, forwarding, free_port, in_flight, local, serve, serve_with, settings, target,
+    until,
 };
 use crate::target::Target;
 
@@ -103,6 +105,51 @@ async fn a_removed_listener_finishes_what_is_in_flight_and_closes_what_is_idle()
     read_until(&mut busy, "rest").await;
     assert_eq!(busy.read(&mut [0; 1]).await.unwrap(), 0, "and the busy one after its answer");
     until("nothing is in flight", || in_flight(&proxy) == 0).await;
+}
+
+/// A client whose request the kernel has taken, and nobody else: what else runs on this thread had no turn yet.
+fn asked(port: u16) -> std::net::TcpStream {
+    let mut client = std::net::TcpStream::connect(local(port)).unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    client.set_nonblocking(true).unwrap();
+    client
+}
+
+#[tokio::test]
+async fn a_request_that_came_before_its_listener_went_is_answered() {
+    let port = free_port();
+    let proxy = serve(&snapshot(&[answering("web", port, "in time")])).await;
+    let client = asked(port);
+    apply(&proxy, "listeners: {}").await;
+    let mut client = TcpStream::from_std(client).unwrap();
+    read_until(&mut client, "in time").await;
+    assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn nothing_is_left_to_be_accepted_when_a_proxy_that_leaves_is_idle() {
+    let port = free_port();
+    let proxy = serve(&snapshot(&[answering("web", port, "in time")])).await;
+    let mut client = asked(port);
+    proxy.listeners.close_all();
+    proxy.listeners.idle().await;
+    let mut answer = [0; 1_024];
+    let length = client.read(&mut answer).expect("it was answered before");
+    assert!(answer[..length].ends_with(b"in time"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_does_not_end_when_its_listener_goes_is_not_waited_for_long() {
+    let port = free_port();
+    let proxy = serve(&snapshot(&[answering("web", port, "never")])).await;
+    let mut client = TcpStream::connect(local(port)).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
+    until("it has begun", || shown(&proxy).contains(r#"received_bytes_total{listener="web"} 16"#)).await;
+    apply(&proxy, "listeners: {}").await;
+    let mut answer = String::new();
+    let read = tokio::time::timeout(PATIENCE, client.read_to_string(&mut answer)).await;
+    read.expect("in time").unwrap();
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
