@@ -34,6 +34,7 @@ pub struct Listeners {
     state: Mutex<State>,
     carriers: Carriers,
     metrics: Arc<Metrics>,
+    accepting: TaskTracker,
     connections: TaskTracker,
     abort: CancellationToken,
     drain_timeout: Duration,
@@ -50,8 +51,6 @@ struct State {
     leaving: bool,
     /// It accepts nothing more, whatever snapshots still come.
     closed: bool,
-    /// The accept loops that end for good, with what the kernel has accepted already.
-    ending: Vec<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -89,6 +88,7 @@ impl Listeners {
             state: Mutex::default(),
             carriers,
             metrics,
+            accepting: TaskTracker::new(),
             connections: TaskTracker::new(),
             abort: CancellationToken::new(),
             drain_timeout,
@@ -167,15 +167,14 @@ impl Listeners {
         let mut state = self.state.lock();
         state.closed = true;
         for open in std::mem::take(&mut state.open).into_values() {
-            let ending = self.close(open);
-            state.ending.push(ending);
+            drop(self.close(open));
         }
     }
 
     /// Waits until no connection is left; after [`Self::close_all`] none comes.
     pub async fn idle(&self) {
-        let ending = std::mem::take(&mut self.state.lock().ending);
-        futures::future::join_all(ending).await;
+        self.accepting.close();
+        self.accepting.wait().await;
         self.connections.close();
         self.connections.wait().await;
     }
@@ -220,7 +219,7 @@ impl Listeners {
         let port = Arc::new(Port::new(address, self.listening(listener, None), self.abort.child_token()));
         tracing::info!(listener = %listener.name, %address, "listening");
         let accepting = accept::run(socket, port.clone(), self.carriers.clone(), self.connections.clone());
-        Ok(Open { port, accepting: tokio::spawn(accepting) })
+        Ok(Open { port, accepting: self.accepting.spawn(accepting) })
     }
 
     /// A listener that keeps its name keeps its counters.

@@ -1,8 +1,10 @@
-//! Which HTTP a client speaks on a port that takes both.
+//! What waits on a socket, looked at without taking it: whether there is anything, and which HTTP it is.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::net::TcpStream;
 
 /// What a client that knows that we speak HTTP/2 begins with (RFC 9113 §3.4).
@@ -10,6 +12,13 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How long to wait before looking again when only a part of the preface has come. It comes in one packet as a rule.
 const NEXT_LOOK: Duration = Duration::from_millis(1);
+
+/// Whether the kernel has something there that the runtime may not have heard of: bytes, an end, a connection to accept. Taken
+/// for granted where that cannot be known.
+pub(crate) fn is_readable(socket: &impl AsFd) -> bool {
+    const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(socket, PollFlags::IN)], Some(&NOW)).map_or(true, |ready| ready > 0)
+}
 
 /// Waits for the first bytes and says whether they are HTTP/2, leaving them where they are. Pingora would wait for as many
 /// bytes as the preface has, which a short HTTP/1.0 request never sends.

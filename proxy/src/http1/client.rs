@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use super::buffer::Buffer;
 use super::pipe::Pipe;
 use crate::metrics::ListenerMetrics;
+use crate::sniff::is_readable;
 use crate::stream::Connection;
 
 /// A client, and what it has said that was not used yet.
@@ -40,6 +41,11 @@ impl Client {
         self.ended = read == 0;
         self.connection.count_received(read, &self.metrics);
         Poll::Ready(Ok(read))
+    }
+
+    /// Whether the kernel has something of the client's that nobody here has heard of.
+    pub(super) fn has_spoken(&self) -> bool {
+        is_readable(&self.socket)
     }
 
     /// Writes some of these bytes.

@@ -169,7 +169,7 @@ impl<'s> Session<'s> {
             Poll::Pending => {}
         }
         if closed.poll(cx).is_ready() {
-            if self.requests > 0 && !begun {
+            if self.requests > 0 && !begun && !self.client.has_spoken() {
                 return Poll::Ready(Err(NoHead::Ended));
             }
             self.timer.bring_forward(Instant::now() + LAST_CALL);

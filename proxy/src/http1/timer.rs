@@ -66,5 +66,10 @@ mod tests {
         timer.set(after(40));
         poll_fn(|cx| timer.poll(cx)).await;
         assert_eq!(start.elapsed().as_secs(), 40);
+        timer.set(after(60));
+        timer.bring_forward(after(50));
+        timer.bring_forward(after(55));
+        poll_fn(|cx| timer.poll(cx)).await;
+        assert_eq!(start.elapsed().as_secs(), 50);
     }
 }

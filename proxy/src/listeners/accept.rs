@@ -57,7 +57,7 @@ pub(super) async fn run(
             Err(error) => back_off.wait(&error, &port).await,
         }
     }
-    // No more than were there when the port was closed: until the last of them is accepted, others come.
+    // At most as many as the queue can hold: others come until it is closed.
     for _ in 0..BACKLOG {
         match socket.accept_now() {
             Ok(accepted) => serve(accepted, &port, &carriers, &connections),
@@ -134,6 +134,7 @@ async fn carry_http(
     } else {
         let idle = port.listening().table.idle_timeout;
         let h2 = tokio::select! {
+            biased;
             sniffed = tokio::time::timeout(idle, sniff::is_h2(&socket)) => sniffed??,
             () = port.closed() => return Ok(()),
         };

@@ -5,12 +5,13 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
+
+use crate::sniff::is_readable;
 
 /// Connections the kernel completes before they are accepted. It caps this by net.core.somaxconn.
 pub(super) const BACKLOG: i32 = 4096;
@@ -60,7 +61,7 @@ impl ListeningSocket {
             match self.accept_now() {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 accepted => {
-                    if !has_more(self.0.get_ref()) {
+                    if !is_readable(self.0.get_ref()) {
                         ready.clear_ready();
                     }
                     return accepted;
@@ -79,13 +80,6 @@ impl ListeningSocket {
         let client = client.ok_or(io::ErrorKind::AddrNotAvailable)?;
         Ok((TcpStream::from_std(stream.into())?, client.try_into()?))
     }
-}
-
-/// Whether somebody waits to be accepted; taken for granted where that cannot be known.
-fn has_more(listener: &TcpListener) -> bool {
-    const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let listener = PollFd::new(listener, PollFlags::IN);
-    poll(&mut [listener], Some(&NOW)).map_or(true, |ready| ready > 0)
 }
 
 fn listen(domain: Domain, address: SocketAddr) -> io::Result<TcpListener> {

@@ -107,35 +107,50 @@ async fn a_removed_listener_finishes_what_is_in_flight_and_closes_what_is_idle()
     until("nothing is in flight", || in_flight(&proxy) == 0).await;
 }
 
-/// A client whose request the kernel has taken, and nobody else: what else runs on this thread had no turn yet.
-fn asked(port: u16) -> std::net::TcpStream {
-    let mut client = std::net::TcpStream::connect(local(port)).unwrap();
+/// Asks while nobody else on this thread has a turn: the kernel has the request, and the runtime does not know.
+fn ask(client: &mut std::net::TcpStream) {
     client.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
-    client.set_nonblocking(true).unwrap();
-    client
+}
+
+fn read_now(client: &mut std::net::TcpStream) -> String {
+    let mut answer = [0; 1_024];
+    let length = client.read(&mut answer).expect("it was answered already");
+    String::from_utf8_lossy(&answer[..length]).into_owned()
 }
 
 #[tokio::test]
-async fn a_request_that_came_before_its_listener_went_is_answered() {
+async fn requests_that_came_before_their_listener_went_are_answered() {
     let port = free_port();
     let proxy = serve(&snapshot(&[answering("web", port, "in time")])).await;
-    let client = asked(port);
+    let connect = || std::net::TcpStream::connect(local(port)).unwrap();
+    let (mut kept, mut new) = (connect(), connect());
+    for client in [&kept, &new] {
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+    ask(&mut kept);
+    until("it is answered", || shown(&proxy).contains(r#"requests_total{listener="web",status="2xx"} 1"#))
+        .await;
+    assert!(read_now(&mut kept).ends_with("in time"));
+    ask(&mut kept);
+    ask(&mut new);
     apply(&proxy, "listeners: {}").await;
-    let mut client = TcpStream::from_std(client).unwrap();
-    read_until(&mut client, "in time").await;
-    assert_eq!(client.read(&mut [0; 1]).await.unwrap(), 0);
+    proxy.listeners.idle().await;
+    for mut client in [kept, new] {
+        assert!(read_now(&mut client).ends_with("in time"));
+        assert_eq!(read_now(&mut client), "", "and told that it was the last");
+    }
 }
 
 #[tokio::test]
 async fn nothing_is_left_to_be_accepted_when_a_proxy_that_leaves_is_idle() {
     let port = free_port();
     let proxy = serve(&snapshot(&[answering("web", port, "in time")])).await;
-    let mut client = asked(port);
+    let mut client = std::net::TcpStream::connect(local(port)).unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    ask(&mut client);
     proxy.listeners.close_all();
     proxy.listeners.idle().await;
-    let mut answer = [0; 1_024];
-    let length = client.read(&mut answer).expect("it was answered before");
-    assert!(answer[..length].ends_with(b"in time"));
+    assert!(read_now(&mut client).ends_with("in time"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
