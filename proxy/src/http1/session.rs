@@ -124,7 +124,8 @@ impl<'s> Session<'s> {
         }
     }
 
-    /// Waits for a head, and returns its length. When the listener closes, one that has not begun is not waited for.
+    /// Waits for a head, and returns its length. When the listener closes, it is not waited for on a kept connection, unless the
+    /// kernel has some of it already.
     async fn head(&mut self, mut closed: Pin<&mut WaitForCancellationFuture<'_>>) -> Result<usize, NoHead> {
         let (idle, max_head) = {
             let table = &self.port.listening().table;
